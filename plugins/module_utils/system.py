@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a probe may do on a device: read a file, list a directory, run a reading command.
+
+`LocalSystem` is the real device. Tests give a tree recorded from a real machine instead. Nothing
+here writes: a probe never changes what it reads. Standard library only, Python 3.9 and later.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from typing import Dict, List, NamedTuple, Optional
+
+
+class Result(NamedTuple):
+    """What a command answered: exit status (127: no such program), standard output and error."""
+
+    rc: int
+    out: str
+    err: str
+
+
+class System:
+    """The interface; each method answers None or rc 127 for what is not there, and raises nothing."""
+
+    def read(self, path: str) -> Optional[str]:
+        """Text of a file, or None when it cannot be read."""
+        raise NotImplementedError
+
+    def read_bytes(self, path: str) -> Optional[bytes]:
+        """Bytes of a file, or None when it cannot be read."""
+        raise NotImplementedError
+
+    def listdir(self, path: str) -> List[str]:
+        """Sorted names in a directory; empty when there is none."""
+        raise NotImplementedError
+
+    def stat(self, path: str) -> Optional[Dict[str, object]]:
+        """`mode` ("0400"), `owner`, `group` and `size` of a file, or None."""
+        raise NotImplementedError
+
+    def run(self, argv: List[str], timeout_s: float = 30.0) -> Result:
+        """Run a command that only reads."""
+        raise NotImplementedError
+
+
+class LocalSystem(System):
+    """The machine this runs on."""
+
+    def read_bytes(self, path: str) -> Optional[bytes]:
+        try:
+            with open(path, "rb") as stream:
+                return stream.read()
+        except OSError:
+            return None
+
+    def read(self, path: str) -> Optional[str]:
+        data = self.read_bytes(path)
+        return None if data is None else data.decode("utf-8", "replace")
+
+    def listdir(self, path: str) -> List[str]:
+        try:
+            return sorted(os.listdir(path))
+        except OSError:
+            return []
+
+    def stat(self, path: str) -> Optional[Dict[str, object]]:
+        import grp
+        import pwd
+
+        try:
+            info = os.stat(path)
+        except OSError:
+            return None
+        try:
+            owner = pwd.getpwuid(info.st_uid).pw_name
+        except KeyError:
+            owner = str(info.st_uid)
+        try:
+            group = grp.getgrgid(info.st_gid).gr_name
+        except KeyError:
+            group = str(info.st_gid)
+        return {"mode": "%04o" % (info.st_mode & 0o7777), "owner": owner, "group": group, "size": info.st_size}
+
+    def run(self, argv: List[str], timeout_s: float = 30.0) -> Result:
+        environment = dict(os.environ, LC_ALL="C.UTF-8", PATH="/usr/sbin:/usr/bin:/sbin:/bin")
+        try:
+            done = subprocess.run(
+                argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s, env=environment, check=False
+            )
+        except FileNotFoundError:
+            return Result(127, "", "no such program: " + argv[0])
+        except subprocess.TimeoutExpired:
+            return Result(124, "", "no answer within %g s" % timeout_s)
+        except OSError as error:
+            return Result(126, "", str(error))
+        return Result(done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace"))
