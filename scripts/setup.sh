@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Set up a checkout: Debian packages, .venv, and the checkout linked as the collection inside it.
+# Safe to run again: it does only what is missing, and takes about a second when nothing is.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+say() { printf 'setup: %s\n' "$*"; }
+
+mapfile -t wanted < <(grep -Ev '^\s*(#|$)' scripts/system-packages.txt)
+missing=()
+for package in "${wanted[@]}"; do
+  if [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" != installed ]; then
+    missing+=("$package")
+  fi
+done
+if [ ${#missing[@]} -gt 0 ]; then
+  run=()
+  if [ "$(id -u)" -ne 0 ]; then
+    if sudo -n true 2>/dev/null; then
+      run=(sudo)
+    else
+      say "these Debian packages are missing, and this user is neither root nor able to use sudo:"
+      printf '  apt-get install -y --no-install-recommends %s\n' "${missing[*]}"
+      exit 1
+    fi
+  fi
+  say "installing ${#missing[@]} Debian packages: ${missing[*]}"
+  "${run[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -q
+  "${run[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}"
+fi
+
+python=""
+for candidate in python3.13 python3.12 python3.11 python3; do
+  if command -v "$candidate" >/dev/null && "$candidate" -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+    python=$candidate
+    break
+  fi
+done
+if [ -z "$python" ]; then
+  say "no Python 3.11 or later with venv was found; on Debian 12: apt-get install python3 python3-venv"
+  exit 1
+fi
+
+[ -x .venv/bin/python ] || { say "making .venv with $("$python" --version)"; "$python" -m venv .venv; }
+stamp=.venv/.edgewright-setup
+digest=$({ cat pyproject.toml; .venv/bin/python --version; pwd; } | sha256sum | cut -d' ' -f1)
+if [ "$(cat "$stamp" 2>/dev/null)" != "$digest" ]; then
+  say "installing Python packages into .venv (some minutes the first time)"
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test,lint]'
+  # The checkout stands in the environment as the collection edgewright.factory, under its own names.
+  collections=$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')/ansible_collections
+  mkdir -p "$collections/edgewright"
+  ln -sfn "$PWD" "$collections/edgewright/factory"
+  printf '%s\n' "$digest" >"$stamp"
+fi
+say "ready: $(.venv/bin/edgewright --version), $(.venv/bin/ansible --version | head -n 1)"
