@@ -229,7 +229,9 @@ def _key(have: Have, want: Want) -> list[Drift]:
         return [Drift(AREA, "key", None, wanted, "the device has no key of its own; it makes one")]
     found = []
     if got.get("kind") != wanted["kind"]:
-        why = "the key is damaged or of another kind; the device makes a new one, and gets a certificate for it"
+        why = (
+            "the key is damaged or of another kind; the device makes a new one, and gets a certificate for it"
+        )
         found.append(Drift(AREA, "key.kind", got.get("kind"), wanted["kind"], why))
     access = {part: got.get(part) for part in ("mode", "owner")}
     if access != {part: wanted[part] for part in access}:

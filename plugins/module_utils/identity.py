@@ -94,7 +94,18 @@ def _certificate(system: System, directory: str, public: str, renew_days: int) -
     pem = system.read(path)
     if not pem:
         return None
-    argv = ["openssl", "x509", "-in", path, "-noout", "-subject", "-issuer", "-startdate", "-enddate", "-dateopt"]
+    argv = [
+        "openssl",
+        "x509",
+        "-in",
+        path,
+        "-noout",
+        "-subject",
+        "-issuer",
+        "-startdate",
+        "-enddate",
+        "-dateopt",
+    ]
     argv += ["iso_8601", "-nameopt", "RFC2253", "-ext", "subjectAltName", "-pubkey"]
     argv += ["-checkend", str(renew_days * 86400)]
     shown = system.run(argv)
