@@ -193,18 +193,13 @@ def drift(have: Have, want: Want) -> list[Drift]:
             found.append(
                 Drift(AREA, f"files.{path}", files.get(path), text, f"{_WHY_FILE[path]} {state}: {path}")
             )
-    found += _digest(
-        have,
-        want,
-        "keyring",
-        KEYRING,
-        "the key that signs the depot's packages",
-        "apt would trust packages signed by another key than the depot's",
-    )
+    found += _digest("keyring", have, want)
     registry = want["depot"]["registry"]
     for name in want["registry_identity"]:
         if not (have.get("registry_identity") or {}).get(name):
-            why = f"podman can't show the device's certificate to the depot: {registry}/{name} is missing or stale"
+            why = (
+                f"podman can't show the depot the device's certificate: {registry}/{name} is missing or stale"
+            )
             found.append(Drift(AREA, f"registry_identity.{name}", False, True, why))
     for source in have.get("other_sources") or []:
         place = f"{source['file']} line {source['line']}"
@@ -212,7 +207,7 @@ def drift(have: Have, want: Want) -> list[Drift]:
         found.append(Drift(AREA, "other_sources", f"{place}: {source['text']}", None, why))
     for line in have.get("unqualified") or []:
         place = f"{line['file']} line {line['line']}"
-        why = f"podman would search registries for an image without one: {place}; it is moved to {REPLACED_DIRECTORY}"
+        why = f"podman would search registries for a short name: {place}; it is moved to {REPLACED_DIRECTORY}"
         found.append(Drift(AREA, "unqualified", f"{place}: {line['text']}", None, why))
     found += _digest(
         have,
@@ -225,7 +220,23 @@ def drift(have: Have, want: Want) -> list[Drift]:
     return found
 
 
-def _digest(have: Have, want: Want, item: str, path: str, what: str, other: str) -> list[Drift]:
+# Item -> what it is called, where it lies, and what another one than wanted means.
+_DIGESTS = {
+    "keyring": (
+        "the key that signs the depot's packages",
+        KEYRING,
+        "apt would trust packages signed by another key than the depot's",
+    ),
+    "release": (
+        "the depot's list of packages",
+        "/var/lib/apt/lists",
+        "the depot has another release than the one this device knows",
+    ),
+}
+
+
+def _digest(item: str, have: Have, want: Want) -> list[Drift]:
+    what, path, other = _DIGESTS[item]
     wanted = want[item]["sha256"]
     got = (have.get(item) or {}).get("sha256")
     if wanted is None:
@@ -235,21 +246,22 @@ def _digest(have: Have, want: Want, item: str, path: str, what: str, other: str)
     elif got is None:
         why = f"the device does not have {what} yet ({path})"
     else:
-        why = f"{other} than this device knows ({path})" if item == "release" else f"{other} ({path})"
+        why = f"{other} ({path})"
     return [Drift(AREA, item, got, wanted or "made with the depot (not built yet)", why)]
 
 
 # What apt prints -> what happened and what to do. The first that matches counts; {url} is the depot's.
 _CAUSES = (
     (
-        r"SSL certificate problem|certificate verify failed|certificate is NOT trusted|self-signed certificate"
+        r"SSL certificate problem|certificate verify failed|certificate is NOT trusted|self-signed cert"
         r"|issuer is unknown|doesn't match|does not match|hostname",
         "the machine at {url} has no certificate of this site's authority for that address."
         " Look at authority_controller_names, run the role authority, and restart the depot",
     ),
     (
         r"expired certificate|certificate (is )?not yet (valid|activated)|NOT YET|has expired",
-        "a certificate's time and the device's clock do not fit. Compare `date` on the device with the controller's",
+        "a certificate's time and the device's clock do not fit."
+        " Compare `date` on the device with the controller's",
     ),
     (
         r"\b400\b +Bad Request|\b403\b|alert (certificate|bad certificate|unknown ca)|handshake failure"
@@ -264,16 +276,18 @@ _CAUSES = (
     ),
     (
         r"Hash Sum mismatch|File has unexpected size",
-        "the depot at {url} serves files that do not match its signed list. Build it again with `edgewright depot build`",
+        "the depot at {url} serves files that do not match its signed list."
+        " Build it again with `edgewright depot build`",
     ),
     (
         r"\b404\b",
-        "the depot at {url} answers, but has no such list of packages. Look at depot_client_suite and the depot's release",
+        "the depot at {url} answers, but has no such list of packages."
+        " Look at depot_client_suite and the depot's release",
     ),
     (
-        r"Could not connect|Connection (refused|timed out|failed)|Unable to connect|No route to host|unreachable"
-        r"|Could not resolve|Temporary failure|timed out",
-        "the depot at {url} does not answer. Start it on the controller (`edgewright depot status`, role depot),"
+        r"Could not connect|Connection (refused|timed out|failed)|Unable to connect|No route to host"
+        r"|unreachable|Could not resolve|Temporary failure|timed out",
+        "the depot at {url} does not answer. Start it on the controller (role depot, `edgewright depot status`)"
         " and check the cable and the address in depot_client_url",
     ),
 )

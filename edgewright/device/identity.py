@@ -145,7 +145,8 @@ def want(variables: Mapping[str, Any], profile: Mapping[str, Any], lock: Mapping
     organisation = _text(variables, "identity_organisation")
     if not _PLAIN_TEXT.fullmatch(organisation):
         raise InputError(
-            f"identity_organisation: expected letters, digits, spaces and ._()&-, at most 64, got {organisation!r}"
+            "identity_organisation: expected letters, digits, spaces and ._()&-, at most 64,"
+            f" got {organisation!r}"
         )
     valid_days = _days(variables, "identity_valid_days")
     renew_days = _days(variables, "identity_renew_days")
@@ -250,7 +251,8 @@ def _certificate(have: Have, want: Want) -> list[Drift]:
         "matches_key": f"the certificate belongs to another key than the device's own; {_RENEW_HINT}",
         "chain": f"the certificate does not lead to the root that the device trusts; {_RENEW_HINT}",
         "renewal_due": (
-            f"the certificate ends at {got.get('not_after')}, within {want['renew_days']} days or past; {_RENEW_HINT}"
+            f"the certificate ends at {got.get('not_after')}, within {want['renew_days']} days or before;"
+            f" {_RENEW_HINT}"
         ),
     }
     return [

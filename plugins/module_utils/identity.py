@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import ipaddress
 import re
 from typing import Dict, List, Mapping, Optional
 
@@ -57,7 +58,7 @@ def fingerprint(pem: Optional[str]) -> Optional[str]:
 
 def installed(system: System, names: List[str]) -> Dict[str, Optional[str]]:
     """Versions of packages from dpkg's own status file: no process, unlike dpkg-query."""
-    found: Dict[str, Optional[str]] = {name: None for name in names}
+    found: Dict[str, Optional[str]] = dict.fromkeys(names)
     text = system.read("/var/lib/dpkg/status") or ""
     for stanza in text.split("\n\n"):
         name = re.match(r"\s*Package: (\S+)", stanza)
@@ -159,8 +160,6 @@ def _names(text: str) -> List[str]:
 
 def _compressed(name: str) -> str:
     """An address as Python writes it: openssl writes an IPv6 address in full, in capitals."""
-    import ipaddress
-
     if not name.startswith("IP:"):
         return name
     try:
