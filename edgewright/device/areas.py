@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The areas of a device's state, in order, and `want` and `drift` over all of them.
+
+This table is the one place that knows every area; `plugins/module_utils/probe.py` is its mirror on
+the device. Pure: no IO.
+
+Example:
+    want = want_all(variables, profile, lock)
+    have = ...                                # what edgewright.factory.device_state read
+    for drift in drift_all(have, want):
+        print(sentence(drift))
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from edgewright.device.drift import Drift, Have, Want
+from edgewright.errors import InputError
+
+__all__ = ["AREAS", "AREA_NAMES", "Area", "before_after", "choose", "drift_all", "sentence", "want_all"]
+
+# How much of a value a sentence shows; the whole of it is in the drift itself.
+SENTENCE_VALUE_CHARS = 120
+
+
+@dataclass(frozen=True)
+class Area:
+    """One concern of a device's state.
+
+    Attributes:
+        name: the noun it shares with its role, its module_utils and its page.
+        want: pure function of variables, profile and lock.
+        drift: pure function of have and want.
+        controller_facts: variable name to (kind, path with variables in braces): digests of the
+            controller's own files that `want` needs; see `edgewright.device.controller_facts`.
+    """
+
+    name: str
+    want: Callable[[Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]], dict[str, Any]]
+    drift: Callable[[Have, Want], list[Drift]]
+    controller_facts: Mapping[str, tuple[str, str]]
+
+
+def _area(name: str, module: Any) -> Area:
+    return Area(name, module.want, module.drift, getattr(module, "CONTROLLER_FACTS", {}))
+
+
+def _present() -> tuple[Area, ...]:
+    found = []
+    for name in ("identity", "depot_client", "kernel", "isolation", "runtime", "acceptance"):
+        if importlib.util.find_spec(f"edgewright.device.{name}"):
+            found.append(_area(name, importlib.import_module(f"edgewright.device.{name}")))
+    return tuple(found)
+
+
+AREAS: tuple[Area, ...] = _present()
+AREA_NAMES: tuple[str, ...] = tuple(area.name for area in AREAS)
+
+
+def choose(names: Sequence[str] | None = None) -> tuple[Area, ...]:
+    """The areas of these names, in the table's order; all of them for None or no names.
+
+    Raises:
+        InputError: there is no such area; names the nearest.
+    """
+    if not names:
+        return AREAS
+    for name in names:
+        if name not in AREA_NAMES:
+            near = difflib.get_close_matches(str(name), AREA_NAMES, n=1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise InputError(f"there is no area {name!r}: {hint}Areas are {', '.join(AREA_NAMES)}")
+    return tuple(area for area in AREAS if area.name in names)
+
+
+def want_all(
+    variables: Mapping[str, Any],
+    profile: Mapping[str, Any],
+    lock: Mapping[str, Any],
+    names: Sequence[str] | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Desired state of the areas.
+
+    Args:
+        variables: role and site variables of the host, values not templates, with the controller's facts.
+        profile: `Profile.as_dict()`.
+        lock: the lock, as `edgewright.device.lock` gives it.
+        names: areas to compute; None for all.
+
+    Returns:
+        Area to want, in the table's order.
+
+    Raises:
+        InputError: unknown area, or an area refuses its input.
+    """
+    return {area.name: area.want(variables, profile, lock) for area in choose(names)}
+
+
+def drift_all(
+    have: Mapping[str, Have], want: Mapping[str, Want], names: Sequence[str] | None = None
+) -> list[Drift]:
+    """Every difference of the areas, in the table's order.
+
+    Raises:
+        InputError: unknown area, or one that was not read or not computed.
+    """
+    drifts: list[Drift] = []
+    for area in choose(names):
+        for side, states in (("have", have), ("want", want)):
+            if area.name not in states:
+                raise InputError(f"no drift can be told for area {area.name}: its {side} is missing")
+        drifts += area.drift(have[area.name], want[area.name])
+    return drifts
+
+
+def sentence(drift: Drift) -> str:
+    """A drift for a person: `kernel.release: have 6.1.0-cloud, want 6.1.0-rt: <why> (needs a reboot)`."""
+    reboot = " (needs a reboot)" if drift.reboot else ""
+    both = f"have {_short(drift.have)}, want {_short(drift.want)}"
+    return f"{drift.area}.{drift.item}: {both}: {drift.why}{reboot}"
+
+
+def before_after(drifts: Iterable[Drift]) -> tuple[str, str]:
+    """The drifted items as two YAML texts, have and want, which a diff tool can set side by side."""
+    have: dict[str, dict[str, Any]] = {}
+    want: dict[str, dict[str, Any]] = {}
+    for drift in drifts:
+        have.setdefault(drift.area, {})[drift.item] = drift.have
+        want.setdefault(drift.area, {})[drift.item] = drift.want
+    return _yaml(have), _yaml(want)
+
+
+def _yaml(tree: Mapping[str, Any]) -> str:
+    return yaml.safe_dump(dict(tree), sort_keys=False, allow_unicode=True, width=110) if tree else ""
+
+
+def _short(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    text = value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= SENTENCE_VALUE_CHARS else text[: SENTENCE_VALUE_CHARS - 3] + "..."

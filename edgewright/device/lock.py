@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The lock as an area sees it: read, and checked for the parts that a `want` reads.
+
+A lock is written by `edgewright release lock` and read here on the way to `want`; a lock that was
+cut short or edited by hand is refused with the place of the fault, never half used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from edgewright.device import _yaml
+from edgewright.errors import InputError
+
+__all__ = ["SCHEMA", "load_lock", "parse_lock"]
+
+SCHEMA = "edgewright.lock/v1"
+
+_TEXTS = {
+    "release": ("name", "version", "sha256"),
+    "os": ("family", "suite", "arch"),
+    "kernel": ("package", "version", "release", "flavour"),
+}
+_LISTS = {
+    ("apt", "packages"): ("name", "version", "arch", "filename", "sha256"),
+    ("images",): ("role", "name", "digest"),
+}
+
+
+def load_lock(path: Path) -> dict[str, Any]:
+    """Read and check a lock file.
+
+    Raises:
+        InputError: it is not there, not readable, or not a lock of this schema.
+    """
+    if path.is_dir():
+        raise InputError(f"lock {path} is a directory: name the file, such as {path / 'release.lock.yml'}")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise InputError(
+            f"lock {path} does not exist: set edgewright_release_dir to a directory with release.lock.yml,"
+            f" or make it with `edgewright release lock {path.parent}`"
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"lock {path} cannot be read: {error}") from error
+    return parse_lock(text, str(path))
+
+
+def parse_lock(text: str, source: str) -> dict[str, Any]:
+    """Check a lock's text and give it out as plain data.
+
+    Args:
+        text: the file's content, YAML.
+        source: the file, for messages.
+
+    Raises:
+        InputError: not YAML, another schema, or a part that an area reads is missing or misshapen.
+    """
+    where = f"lock {source}"
+    again = "write it again with `edgewright release lock`"
+    try:
+        raw = _yaml.load(text)
+    except _yaml.YAMLError as error:
+        raise InputError(f"{where} is not YAML: {error}; {again}") from error
+    if not isinstance(raw, dict):
+        raise InputError(f"{where}: expected a mapping of keys, got {type(raw).__name__}; {again}")
+    if raw.get("schema") != SCHEMA:
+        raise InputError(f"{where}: expected schema: {SCHEMA}, got {raw.get('schema')!r}; {again}")
+    for part, keys in _TEXTS.items():
+        _check_texts(f"{where}: {part}", raw.get(part), keys, again)
+    for path, keys in _LISTS.items():
+        name = ".".join(path)
+        found: Any = raw
+        for step in path:
+            found = found.get(step) if isinstance(found, Mapping) else None
+        if not isinstance(found, list):
+            raise InputError(f"{where}: {name}: expected a list, got {_kind(found)}; {again}")
+        for number, entry in enumerate(found):
+            _check_texts(f"{where}: {name}[{number}]", entry, keys, again)
+    return raw
+
+
+def _check_texts(where: str, part: object, keys: tuple[str, ...], again: str) -> None:
+    if not isinstance(part, Mapping):
+        raise InputError(f"{where}: expected a mapping with {', '.join(keys)}, got {_kind(part)}; {again}")
+    for key in keys:
+        value = part.get(key)
+        if not isinstance(value, str) or not value:
+            raise InputError(f"{where}: {key}: expected text, got {value!r}; {again}")
+
+
+def _kind(value: object) -> str:
+    return "nothing" if value is None else type(value).__name__

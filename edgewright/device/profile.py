@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hardware profiles: what a kind of device is, as data.
+
+A profile (schema `edgewright.profile/v1`) says what no probe may decide: the architecture, the
+CPUs and memory that the hardware has, how it boots, which GPU it carries, its power modes by name.
+`want` is computed from it before a device is touched. A site's own profiles lie in `profiles/` of
+its inventory and come before those that Edgewright carries.
+
+Example:
+    profile = load_profile("x86_vm", [Path("inventories/factory/profiles"), carried_profiles()])
+    profile.as_dict()["cpus"]  # 4
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from edgewright.device import _yaml
+from edgewright.errors import InputError
+
+__all__ = [
+    "SCHEMA",
+    "Profile",
+    "carried_profiles",
+    "known_profiles",
+    "load_profile",
+    "missing_profile",
+    "parse_profile",
+]
+
+SCHEMA = "edgewright.profile/v1"
+ARCHES = ("amd64", "arm64")
+BOOT_MECHANISMS = ("grub", "extlinux", "none")
+GPUS = ("none", "nvidia", "tegra")
+# Above this a number is a slip of the keyboard, not a device: Linux' own NR_CPUS limit on amd64 is 8192.
+MAX_CPUS = 8192
+MAX_MEMORY_MIB = 64 * 1024 * 1024
+
+_NAME = re.compile(r"^[a-z0-9][a-z0-9_-]{0,62}$")
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What a kind of hardware is.
+
+    Attributes:
+        name: the profile's name, which is its file's name without `.yml`.
+        arch: Debian's word for the architecture.
+        cpus: logical CPUs, numbered 0 to cpus - 1.
+        memory_mib: main memory in MiB.
+        boot: what chooses the kernel at power on; `none` where the device has no kernel of its own.
+        gpu: `none`, `nvidia` (a discrete card) or `tegra` (Jetson).
+        power_modes: names of the modes that the device's power tool knows; empty when it has none.
+        description: one line for a person.
+    """
+
+    name: str
+    arch: str
+    cpus: int
+    memory_mib: int
+    boot: str
+    gpu: str
+    power_modes: tuple[str, ...] = ()
+    description: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same with JSON types only, as areas' `want` functions take it."""
+        return {**asdict(self), "power_modes": list(self.power_modes)}
+
+
+def carried_profiles() -> Path:
+    """Directory of the profiles that Edgewright itself carries."""
+    return Path(__file__).resolve().parent.parent / "data" / "profiles"
+
+
+def known_profiles(directories: Sequence[Path]) -> list[str]:
+    """Sorted names of the profiles in these directories; a directory that is not there has none."""
+    return sorted({path.stem for directory in directories for path in directory.glob("*.yml")})
+
+
+def missing_profile(host: str, directories: Sequence[Path]) -> InputError:
+    """The error for a host that names no profile: says where to set it and what there is to choose."""
+    return InputError(
+        f"host {host} has no hardware profile: set edgewright_profile in host_vars/{host}/ or group_vars/"
+        f" of the inventory to one of: {', '.join(known_profiles(directories)) or 'none found'}"
+    )
+
+
+def load_profile(name: object, directories: Sequence[Path]) -> Profile:
+    """Find and read a profile by name; the first directory that holds it wins.
+
+    Args:
+        name: value of `edgewright_profile`.
+        directories: where to look, in order.
+
+    Raises:
+        InputError: no such profile (the message names the nearest and all there are), or a bad one.
+    """
+    known = known_profiles(directories)
+    if not isinstance(name, str) or not _NAME.match(name):
+        raise InputError(
+            f"edgewright_profile is {name!r}: expected a name of small letters, digits, - and _, one of:"
+            f" {', '.join(known)}"
+        )
+    for directory in directories:
+        path = directory / f"{name}.yml"
+        if path.is_file():
+            try:
+                text = path.read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                raise InputError(f"profile {name}: cannot read {path}: {error}") from error
+            return parse_profile(name, text, str(path))
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    looked = ", ".join(str(directory) for directory in directories)
+    raise InputError(
+        f"edgewright_profile is {name!r}, and there is no such profile: known are"
+        f" {', '.join(known) or 'none'}{hint} Looked in {looked}"
+    )
+
+
+def parse_profile(name: str, text: str, source: str) -> Profile:
+    """Check and build a profile from its YAML text.
+
+    Args:
+        name: name to give it.
+        text: the file's content.
+        source: the file, for messages.
+
+    Raises:
+        InputError: not YAML, another schema, an unknown or missing key, a wrong value.
+    """
+    where = f"profile {name} ({source})"
+    try:
+        raw = _yaml.load(text)
+    except _yaml.YAMLError as error:
+        raise InputError(f"{where} is not YAML: {error}") from error
+    if not isinstance(raw, Mapping):
+        raise InputError(f"{where}: expected a mapping of keys, got {type(raw).__name__}")
+    if raw.get("schema") != SCHEMA:
+        raise InputError(f"{where}: expected schema: {SCHEMA}, got {raw.get('schema')!r}")
+    required = {"schema", "arch", "cpus", "memory_mib", "boot", "gpu"}
+    allowed = required | {"power_modes", "description"}
+    unknown = sorted(str(key) for key in raw if key not in allowed)
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], sorted(allowed), n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise InputError(
+            f"{where}: unknown key {', '.join(unknown)}{hint}; a profile has {', '.join(sorted(allowed))}"
+        )
+    missing = sorted(required - set(raw))
+    if missing:
+        raise InputError(f"{where}: missing {', '.join(missing)}")
+    modes = raw.get("power_modes", [])
+    if not isinstance(modes, list) or not all(isinstance(mode, str) and mode for mode in modes):
+        raise InputError(f"{where}: power_modes: expected a list of names, got {modes!r}")
+    description = raw.get("description", "")
+    if not isinstance(description, str):
+        raise InputError(f"{where}: description: expected a line of text, got {description!r}")
+    return Profile(
+        name=name,
+        arch=_choice(where, raw, "arch", ARCHES),
+        cpus=_count(where, raw, "cpus", MAX_CPUS),
+        memory_mib=_count(where, raw, "memory_mib", MAX_MEMORY_MIB),
+        boot=_choice(where, raw, "boot", BOOT_MECHANISMS),
+        gpu=_choice(where, raw, "gpu", GPUS),
+        power_modes=tuple(modes),
+        description=description,
+    )
+
+
+def _choice(where: str, raw: Mapping[str, Any], key: str, choices: Sequence[str]) -> str:
+    value = raw[key]
+    if not isinstance(value, str) or value not in choices:
+        raise InputError(f"{where}: {key}: expected one of {', '.join(choices)}, got {value!r}")
+    return value
+
+
+def _count(where: str, raw: Mapping[str, Any], key: str, most: int) -> int:
+    value = raw[key]
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
+        raise InputError(f"{where}: {key}: expected a whole number from 1 to {most}, got {value!r}")
+    return value

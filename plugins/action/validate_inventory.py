@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`edgewright.factory.validate_inventory`: every fault of a host's variables, before a device is touched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from ansible_collections.edgewright.factory.plugins.plugin_utils.host_inputs import (
+    HostVariables,
+    host_profile,
+    role_defaults,
+)
+
+from edgewright.device.areas import AREA_NAMES, AREAS
+from edgewright.device.lock import load_lock
+from edgewright.device.profile import Profile
+from edgewright.device.variables import (
+    CONTROLLER_ROLES,
+    SITE_VARIABLES,
+    RoleSpec,
+    load_specs,
+    site_problems,
+    unknown_variables,
+)
+from edgewright.errors import InputError
+from edgewright.paths import collection_root
+
+
+class ActionModule(ActionBase):
+    """Check one host's variables on the controller; nothing runs on the host."""
+
+    _VALID_ARGS = frozenset(("lock",))
+    _requires_connection = False
+    _supports_check_mode = True
+    TRANSFERS_FILES = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Run the task.
+
+        Raises:
+            AnsibleActionFail: something is wrong; its message tells all of it.
+        """
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        del tmp
+        task_vars = task_vars or {}
+        host = str(task_vars.get("inventory_hostname"))
+        roles_dir = collection_root() / "roles"
+        specs = load_specs(roles_dir)
+        variables = HostVariables(
+            host, self._templar, task_vars, role_defaults(roles_dir, self._loader), specs
+        )
+
+        unknown = unknown_variables(task_vars, specs)
+        problems = [found.explain(host) for found in unknown]
+        problems += [
+            found for name in SITE_VARIABLES if name in variables and (found := variables.problem(name))
+        ]
+        groups = task_vars.get("group_names") or []
+        if "controller" in groups:
+            problems += _role_problems(host, variables, specs, CONTROLLER_ROLES)
+        if "devices" in groups:
+            problems += _role_problems(host, variables, specs, AREA_NAMES)
+            problems += self._device_problems(host, variables, task_vars)
+        else:
+            problems += site_problems(host, _site(variables), None)
+        problems = list(dict.fromkeys(problems))
+        result.update(changed=False, problems=problems)
+        if problems:
+            # The origin that Ansible prints below the message is the first unknown variable's.
+            origin = next((name for name in task_vars if unknown and name == unknown[0].name), None)
+            raise AnsibleActionFail(_message(host, problems), obj=origin, result=result)
+        result["msg"] = (
+            f"host {host}: {len(variables)} variables are declared, of their types, and possible together"
+        )
+        return result
+
+    def _device_problems(
+        self, host: str, variables: HostVariables, task_vars: Mapping[str, Any]
+    ) -> list[str]:
+        """Faults that only the device's profile, the lock and the areas' own rules bring out."""
+        problems: list[str] = []
+        profile: Profile | None = None
+        try:
+            profile = host_profile(host, variables, task_vars)
+        except InputError as error:
+            problems.append(str(error))
+        problems += site_problems(host, _site(variables), profile.cpus if profile else None)
+        lock = None
+        try:
+            if not self._task.args.get("lock"):
+                raise InputError("the option lock is missing: name the release.lock.yml")
+            lock = load_lock(Path(self._loader.path_dwim(str(self._task.args["lock"]))))
+        except InputError as error:
+            problems.append(str(error))
+        if profile is None or lock is None:
+            return problems
+        for area in AREAS:
+            try:
+                variables.add_controller_facts((area,), self._loader)
+                area.want(variables, profile.as_dict(), lock)
+            except InputError as error:
+                message = str(error)
+                problems.append(message if host in message else f"host {host}: {message}")
+        return problems
+
+
+def _site(variables: HostVariables) -> dict[str, Any]:
+    """Site variables that the host has and that can be computed."""
+    return {
+        name: variables[name] for name in SITE_VARIABLES if name in variables and not variables.problem(name)
+    }
+
+
+def _role_problems(
+    host: str, variables: HostVariables, specs: Mapping[str, RoleSpec], roles: tuple[str, ...]
+) -> list[str]:
+    """Variables of these roles that are missing, can't be computed or are not of their type."""
+    problems = []
+    for role in roles:
+        spec = specs.get(role)
+        for name, option in (spec.options if spec else {}).items():
+            if name in variables:
+                problem = variables.problem(name)
+                problems += [problem] if problem else []
+            elif spec and option.get("required") and name in spec.main:
+                problems.append(
+                    f"host {host}: {name} is not set, and the role {role} cannot do without it:"
+                    f" set it in the inventory as roles/{role}/README.md says"
+                )
+    return problems
+
+
+def _message(host: str, problems: list[str]) -> str:
+    if len(problems) == 1:
+        return problems[0]
+    lines = "\n".join(f"- {problem}" for problem in problems)
+    return f"host {host}: {len(problems)} faults in its variables; nothing was touched:\n{lines}"

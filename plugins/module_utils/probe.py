@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Read the state of all areas on a device, in one go; the mirror of `edgewright.device.areas`.
+
+Only reads. Standard library only, Python 3.9 and later.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Dict, Mapping, Tuple
+
+from ansible_collections.edgewright.factory.plugins.module_utils.system import System
+
+Reader = Callable[[System, Mapping[str, Any]], Dict[str, Any]]
+
+try:
+    from ansible_collections.edgewright.factory.plugins.module_utils import identity
+except ImportError:
+    identity = None
+try:
+    from ansible_collections.edgewright.factory.plugins.module_utils import depot_client
+except ImportError:
+    depot_client = None
+try:
+    from ansible_collections.edgewright.factory.plugins.module_utils import kernel
+except ImportError:
+    kernel = None
+try:
+    from ansible_collections.edgewright.factory.plugins.module_utils import isolation
+except ImportError:
+    isolation = None
+try:
+    from ansible_collections.edgewright.factory.plugins.module_utils import runtime
+except ImportError:
+    runtime = None
+try:
+    from ansible_collections.edgewright.factory.plugins.module_utils import acceptance
+except ImportError:
+    acceptance = None
+
+READERS: Tuple[Tuple[str, Reader], ...] = tuple(
+    (m.__name__.rsplit(".", 1)[1], m.read)
+    for m in (identity, depot_client, kernel, isolation, runtime, acceptance)
+    if m
+)
+
+
+def probe(system: System, scopes: Mapping[str, Mapping[str, Any]]) -> Dict[str, Dict[str, Any]]:
+    """Read the areas that have a scope.
+
+    Args:
+        system: the device.
+        scopes: area to its want, which says where to look and never what to find.
+
+    Returns:
+        Area to have, in the areas' order.
+
+    Raises:
+        ValueError: a scope is of no known area.
+    """
+    names = [name for name, reader in READERS]
+    for name in scopes:
+        if name not in names:
+            raise ValueError("there is no area %r to read: areas are %s" % (name, ", ".join(names)))
+    return {name: reader(system, scopes[name]) for name, reader in READERS if name in scopes}

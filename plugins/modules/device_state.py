@@ -1,0 +1,139 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: device_state
+short_description: Read a device's state and tell how it differs from the desired one
+version_added: 0.1.0
+description:
+  - Reads the areas of a device's state in one round trip, computes on the controller what they shall be,
+    and returns the differences.
+  - It never changes the device, in check mode or out of it.
+  - What is desired follows from the variables of the roles, the host's hardware profile
+    (C(edgewright_profile)) and the lock; the roles need not be part of the play.
+options:
+  lock:
+    description:
+      - Lock of the release, a file on the controller (schema C(edgewright.lock/v1)).
+    type: path
+    required: true
+  areas:
+    description:
+      - Areas to read; all of them when empty.
+    type: list
+    elements: str
+    default: []
+    choices: [identity, depot_client, kernel, isolation, runtime, acceptance]
+  want:
+    description:
+      - Desired state by area, which the action plugin computes and sends along.
+      - Refused when a task sets it.
+    type: dict
+    default: {}
+attributes:
+  check_mode:
+    description: Reads and compares as always; C(changed) then says whether there is drift.
+    support: full
+  diff_mode:
+    description: Shows the items that differ, as read and as desired.
+    support: full
+author:
+  - The Edgewright developers (@edgewright)
+"""
+
+EXAMPLES = r"""
+- name: Read all areas
+  edgewright.factory.device_state:
+    lock: "{{ edgewright_release_dir }}/release.lock.yml"
+  register: state
+
+- name: Tell what differs
+  ansible.builtin.debug:
+    var: state.summary
+
+- name: Read the kernel's area alone
+  edgewright.factory.device_state:
+    lock: "{{ edgewright_release_dir }}/release.lock.yml"
+    areas: [kernel]
+  register: state
+"""
+
+RETURN = r"""
+have:
+  description: State as read, by area.
+  returned: success
+  type: dict
+want:
+  description: State as desired, by area; the same items.
+  returned: success
+  type: dict
+drift:
+  description: Items that differ, in the order of the areas.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    area:
+      description: The area.
+      type: str
+    item:
+      description: The item in it.
+      type: str
+    have:
+      description: Value as read; null where the device has none.
+      type: raw
+    want:
+      description: Value as desired.
+      type: raw
+    why:
+      description: What differs and what follows from it.
+      type: str
+    reboot:
+      description: Whether only a reboot can mend it.
+      type: bool
+drifted:
+  description: Areas that have drift.
+  returned: success
+  type: list
+  elements: str
+reboot_required:
+  description: Whether any item can only be mended by a reboot.
+  returned: success
+  type: bool
+summary:
+  description: One sentence for each item that differs.
+  returned: success
+  type: list
+  elements: str
+"""
+
+from typing import NoReturn
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.edgewright.factory.plugins.module_utils.probe import probe
+from ansible_collections.edgewright.factory.plugins.module_utils.system import LocalSystem
+
+AREAS = ["identity", "depot_client", "kernel", "isolation", "runtime", "acceptance"]
+
+
+def main() -> NoReturn:
+    """Read the areas that have a want; the action plugin of the same name does the rest."""
+    module = AnsibleModule(
+        argument_spec={
+            "lock": {"type": "path", "required": True},
+            "areas": {"type": "list", "elements": "str", "default": [], "choices": AREAS},
+            "want": {"type": "dict", "default": {}},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        have = probe(LocalSystem(), module.params["want"])
+    except ValueError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(changed=False, have=have)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `want` is computed from for one host, taken out of Ansible: variables, profile, files.
+
+Role variables come as Ansible gives them to a task; where the play has not loaded a role, the
+role's own defaults are put below them here, so that a play of one task computes the same as a play
+of all roles. Values are templated and brought to their declared type when first asked for.
+Runs on the controller, inside action plugins only.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleError
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar
+
+from edgewright.device.areas import Area
+from edgewright.device.controller_facts import fact_path, read_fact
+from edgewright.device.profile import Profile, carried_profiles, load_profile, missing_profile
+from edgewright.device.variables import SITE_VARIABLES, RoleSpec
+from edgewright.errors import InputError
+
+# Types whose text form (`-e acceptance_rate_hz=5` gives text) is brought to the declared type.
+_SCALARS = ("bool", "float", "int", "str", "path")
+
+
+def plain(value: Any) -> Any:
+    """The same value of JSON's own types, without Ansible's tags; a date becomes its text."""
+    return json.loads(json.dumps(value, default=str))
+
+
+def role_defaults(roles_dir: Path, loader: DataLoader) -> dict[str, Any]:
+    """`defaults/main.yml` of every role, in one mapping; their templates are trusted as the role's own."""
+    defaults: dict[str, Any] = {}
+    for path in sorted(roles_dir.glob("*/defaults/main.yml")):
+        defaults.update(loader.load_from_file(str(path), unsafe=True, trusted_as_template=True) or {})
+    return defaults
+
+
+class HostVariables(Mapping[str, Any]):
+    """Declared role variables and site variables of one host, each templated when first asked for."""
+
+    def __init__(
+        self,
+        host: str,
+        templar: Templar,
+        task_vars: Mapping[str, Any],
+        defaults: Mapping[str, Any],
+        specs: Mapping[str, RoleSpec],
+    ) -> None:
+        """Take over a task's variables.
+
+        Args:
+            host: name for messages.
+            templar: the action's own.
+            task_vars: all variables of the task.
+            defaults: see `role_defaults`.
+            specs: declared variables by role.
+        """
+        self._host = host
+        raw = {**defaults, **task_vars}
+        self._templar = templar.copy_with_new_env(available_variables=raw)
+        self._options = {name: option for spec in specs.values() for name, option in spec.options.items()}
+        self._raw = {name: raw[name] for name in (*self._options, *SITE_VARIABLES) if name in raw}
+        self._values: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        """Value of a variable.
+
+        Raises:
+            KeyError: it is set nowhere and has no default.
+            InputError: it can't be computed, or is not of its declared type.
+        """
+        if name not in self._values:
+            self._values[name] = self._typed(name, self._templated(name))
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys((*self._raw, *self._values)))
+
+    def __len__(self) -> int:
+        return len({*self._raw, *self._values})
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._raw or name in self._values
+
+    def add_controller_facts(self, areas: tuple[Area, ...], loader: DataLoader) -> None:
+        """Read the digests of the controller's files that these areas declare, as further variables."""
+        for area in areas:
+            for name, (kind, expression) in area.controller_facts.items():
+                path = Path(loader.path_dwim(fact_path(name, expression, self)))
+                self._values[name] = read_fact(name, kind, path)
+
+    def problem(self, name: str) -> str | None:
+        """What is wrong with a variable, as a sentence, or None."""
+        try:
+            self[name]
+        except InputError as error:
+            return str(error)
+        return None
+
+    def _templated(self, name: str) -> Any:
+        try:
+            return plain(self._templar.template(self._raw[name]))
+        except AnsibleError as error:
+            raise InputError(
+                f"host {self._host}: the value of {name} cannot be computed: {error}; set what it refers to"
+                " in the inventory, or give it a value without it"
+            ) from error
+
+    def _typed(self, name: str, value: Any) -> Any:
+        option = self._options.get(name)
+        if option is None or value is None:
+            return value
+        described = {key: part for key, part in option.items() if key not in ("default", "required")}
+        checked = ArgumentSpecValidator({name: described}).validate({name: value})
+        if checked.error_messages:
+            raise InputError(
+                f"host {self._host}: {name} is {json.dumps(value, ensure_ascii=False)}:"
+                f" {'; '.join(checked.error_messages)}. Set it as its role's README says"
+            )
+        kind = option.get("type", "str")
+        coerced = kind in _SCALARS or (kind == "list" and option.get("elements") in _SCALARS)
+        return plain(checked.validated_parameters[name]) if coerced else value
+
+
+def profile_directories(task_vars: Mapping[str, Any]) -> list[Path]:
+    """Where a host's profile may lie: `profiles/` beside its inventory, then what Edgewright carries."""
+    inventory = task_vars.get("inventory_dir")
+    own = [Path(str(inventory)) / "profiles"] if inventory else []
+    return [*own, carried_profiles()]
+
+
+def host_profile(host: str, variables: HostVariables, task_vars: Mapping[str, Any]) -> Profile:
+    """Profile of a host.
+
+    Raises:
+        InputError: it names none, an unknown or a bad one.
+    """
+    directories = profile_directories(task_vars)
+    name = variables.get("edgewright_profile")
+    if name is None or name == "":
+        raise missing_profile(host, directories)
+    try:
+        return load_profile(name, directories)
+    except InputError as error:
+        raise InputError(f"host {host}: {error}") from error
