@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The kernel area: the locked real-time kernel is installed, is what boots, and is what runs.
+
+Pure. Two kinds of items are kept apart, because they ask for different acts: what the next boot will
+do (`package`, `initramfs`, `default_entry`, `configured_cmdline`, `configured_sysctl`), which the role
+mends, and what runs now (`release`, `realtime`, `cmdline`), which only a reboot mends. So a device
+that is configured but was not restarted yet is told apart from one that was never configured.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from edgewright.device.cpulist import VARIABLE as CPUS
+from edgewright.device.cpulist import format_cpus, housekeeping, isolated_cpus
+from edgewright.device.drift import Drift, Have, Want, compare
+from edgewright.errors import InputError
+
+__all__ = ["AREA", "drift", "isolation_parameters", "want"]
+
+AREA = "kernel"
+
+_WHY = {
+    "boot": "this device does not boot through GRUB, as its profile says and the choice of a kernel needs",
+    "packages_settled": "an installation of packages was cut short, and must be finished before the next one",
+    "package": "the kernel package of the lock is not installed whole in the locked version",
+    "initramfs": "the kernel's initramfs is missing or empty, so it could not boot",
+    "default_entry": "GRUB would boot another kernel by default",
+    "configured_cmdline": "GRUB's default entry lacks wanted kernel parameters or gives them other values",
+    "configured_sysctl": "the values that sysctl.d would set at the next boot are other than wanted",
+    "sysctl": "the running kernel has other sysctl values than wanted",
+    "release": "another kernel is running than the locked one; a reboot into it is due",
+    "realtime": "the running kernel is not a PREEMPT_RT one; a reboot into the locked one is due",
+    "cmdline": "the running kernel was started with other parameters than wanted; a reboot is due",
+}
+_REBOOT = frozenset({"release", "realtime", "cmdline"})
+
+# Parameters that belong to the boot loader or decide whether the device comes up at all.
+_NOT_OURS = frozenset({"BOOT_IMAGE", "init", "initrd", "rdinit", "root"})
+
+_PARAMETER = re.compile(r"^[!#%&()*+,./0-9:;<=>?@A-Z\[\]^_a-z{|}~-]+$", re.ASCII)
+_SYSCTL_KEY = re.compile(r"^[a-z0-9_]+(?:[./][A-Za-z0-9_-]+)+$", re.ASCII)
+
+
+def want(variables: Mapping[str, Any], profile: Mapping[str, Any], lock: Mapping[str, Any]) -> dict[str, Any]:
+    """What the area shall be.
+
+    Args:
+        variables: `kernel_cmdline`, `kernel_isolation_parameters`, `kernel_sysctl`, `isolation_cpus`.
+        profile: the hardware profile: `name`, `cpus` and `boot`.
+        lock: the release's lock; its `kernel` is read.
+
+    Returns:
+        The items of the area; empty where the profile boots nothing, as a container.
+
+    Raises:
+        InputError: a variable is wrong or the profile boots by a mechanism that is not known here.
+    """
+    if profile["boot"] == "none":
+        return {}
+    if profile["boot"] != "grub":
+        raise InputError(
+            f"profile {profile['name']} boots by {profile['boot']!r}: the kernel area knows only 'grub'"
+            " (and 'none', for a container); correct boot in the profile"
+        )
+    kernel = lock["kernel"]
+    cmdline = _cmdline(variables.get("kernel_cmdline") or [])
+    isolated = isolated_cpus(variables.get(CPUS), profile["cpus"], profile["name"])
+    if _truth(variables.get("kernel_isolation_parameters", True), "kernel_isolation_parameters") and isolated:
+        derived = isolation_parameters(isolated, profile["cpus"])
+        ours = {_name(parameter) for parameter in derived}
+        for parameter in cmdline:
+            if _name(parameter) in ours:
+                raise InputError(
+                    f"kernel_cmdline sets {parameter!r}, which is derived from {CPUS} already: remove it"
+                    " there, or set kernel_isolation_parameters to false and give all such parameters yourself"
+                )
+        cmdline = [*derived, *cmdline]
+    sysctl = _sysctl(variables.get("kernel_sysctl") or {})
+    return {
+        "boot": "grub",
+        "packages_settled": True,
+        "package": f"{kernel['package']}={kernel['version']}",
+        "initramfs": True,
+        "default_entry": kernel["release"],
+        "configured_cmdline": list(cmdline),
+        "configured_sysctl": dict(sysctl),
+        "sysctl": sysctl,
+        "release": kernel["release"],
+        "realtime": kernel["flavour"] == "rt",
+        "cmdline": cmdline,
+    }
+
+
+def isolation_parameters(isolated: frozenset[int], count: int) -> list[str]:
+    """Kernel parameters that keep the tick, RCU callbacks and device interrupts off isolated CPUs.
+
+    Args:
+        isolated: the CPUs to set apart, at least one.
+        count: logical CPUs of the device.
+    """
+    cpus = format_cpus(isolated)
+    return [
+        f"nohz_full={cpus}",
+        f"rcu_nocbs={cpus}",
+        f"irqaffinity={format_cpus(housekeeping(isolated, count))}",
+    ]
+
+
+def drift(have: Have, want: Want) -> list[Drift]:
+    """What differs, in the order in which the role mends it; empty where nothing is wanted."""
+    if not want:
+        return []
+    found = compare(AREA, have, want, _WHY, _REBOOT)
+    return [_after_reboot(item, have, want) if item.item == "sysctl" else item for item in found]
+
+
+def _after_reboot(item: Drift, have: Have, want: Want) -> Drift:
+    """A sysctl that only the wanted kernel knows cannot be set before that kernel runs."""
+    other_kernel = have.get("release") != want["release"] and have.get("configured_sysctl") == item.want
+    missing = {key for key, value in (item.have or {}).items() if value is None}
+    differs = {key for key in item.want if (item.have or {}).get(key) != item.want[key]}
+    if other_kernel and differs and differs <= missing:
+        why = f"the running kernel has no {', '.join(sorted(missing))}; the next boot sets it"
+        return Drift(item.area, item.item, item.have, item.want, why, reboot=True)
+    return item
+
+
+def _cmdline(value: object) -> list[str]:
+    if isinstance(value, str) or not isinstance(value, list | tuple):
+        raise InputError(
+            f'kernel_cmdline: expected a list of parameters such as ["skew_tick=1"], got {value!r}'
+        )
+    for parameter in value:
+        if not isinstance(parameter, str) or not _PARAMETER.match(parameter):
+            raise InputError(
+                f"kernel_cmdline: cannot take {parameter!r}: expected one parameter of printable ASCII"
+                ' without spaces, quotes, $, ` or \\, such as "skew_tick=1"; write several as several items'
+            )
+        if parameter.partition("=")[0] in _NOT_OURS:
+            raise InputError(
+                f"kernel_cmdline sets {parameter!r}, which the boot loader's own configuration decides:"
+                " remove it"
+            )
+    if len(set(value)) != len(value):
+        twice = sorted({parameter for parameter in value if value.count(parameter) > 1})
+        raise InputError(f"kernel_cmdline names {', '.join(twice)} more than once: name each parameter once")
+    # Grouped by name, as the kernel's own order only matters among parameters of one name.
+    names = list(dict.fromkeys(_name(parameter) for parameter in value))
+    return sorted(value, key=lambda parameter: names.index(_name(parameter)))
+
+
+def _name(parameter: str) -> str:
+    return parameter.partition("=")[0].replace("-", "_")
+
+
+def _sysctl(value: object) -> dict[str, str]:
+    if not isinstance(value, Mapping):
+        raise InputError(
+            f"kernel_sysctl: expected keys with values such as {{vm.stat_interval: 10}}, got {value!r}"
+        )
+    settings = {}
+    for key, setting in value.items():
+        if not isinstance(key, str) or not _SYSCTL_KEY.match(key):
+            raise InputError(
+                f"kernel_sysctl: {key!r} is no sysctl key: expected one such as vm.stat_interval"
+            )
+        if isinstance(setting, bool) or not isinstance(setting, int | str) or not str(setting).split():
+            raise InputError(
+                f"kernel_sysctl: {key}: expected a number or a text, got {setting!r}; write 1 or 0 for"
+                " yes or no"
+            )
+        if not str(setting).isprintable():
+            raise InputError(f"kernel_sysctl: {key}: expected one line of text, got {setting!r}")
+        settings[key] = " ".join(str(setting).split())
+    return settings
+
+
+def _truth(value: object, what: str) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise InputError(f"{what}: expected true or false, got {value!r}")
