@@ -209,14 +209,7 @@ def drift(have: Have, want: Want) -> list[Drift]:
         place = f"{line['file']} line {line['line']}"
         why = f"podman would search registries for a short name: {place}; it is moved to {REPLACED_DIRECTORY}"
         found.append(Drift(AREA, "unqualified", f"{place}: {line['text']}", None, why))
-    found += _digest(
-        have,
-        want,
-        "release",
-        "/var/lib/apt/lists",
-        "the depot's list of packages",
-        "the depot has another release",
-    )
+    found += _digest("release", have, want)
     return found
 
 
@@ -287,8 +280,8 @@ _CAUSES = (
     (
         r"Could not connect|Connection (refused|timed out|failed)|Unable to connect|No route to host"
         r"|unreachable|Could not resolve|Temporary failure|timed out",
-        "the depot at {url} does not answer. Start it on the controller (role depot, `edgewright depot status`)"
-        " and check the cable and the address in depot_client_url",
+        "the depot at {url} does not answer. Start it on the controller (role depot, or"
+        " `edgewright depot up`) and check the cable and the address in depot_client_url",
     ),
 )
 
