@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Make the images of twins, once per recipe, in the cache that every checkout shares.
+
+A VM's image is a raw, sparse disk with GPT, an EFI system partition and an ext4 root, made without a
+loop device or a mount: the tree goes in with `mke2fs -d`, the boot loader with mtools. It appears in
+the cache under its recipe's digest only when it is whole.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+from edgewright.errors import EdgewrightError
+from edgewright.paths import cache_dir
+from edgewright.twin.keys import locked
+from edgewright.twin.recipe import Recipe
+from edgewright.twin.tools import Say, need, run_logged, run_quiet
+
+__all__ = ["VmImage", "image_dir", "make_tree", "root_offset", "vm_image"]
+
+_MIB = 1 << 20
+_FIRST_MIB = 1  # where the first partition starts: the alignment that sgdisk uses itself
+
+
+class VmImage:
+    """A finished VM image in the cache.
+
+    Args:
+        directory: where it lies.
+        recipe: what it was made from.
+    """
+
+    def __init__(self, directory: Path, recipe: Recipe) -> None:
+        self.directory = directory
+        self.recipe = recipe
+
+    @property
+    def disk(self) -> Path:
+        """The raw disk, never written again: twins have their own layer on top."""
+        return self.directory / "disk.raw"
+
+    @property
+    def kernel(self) -> Path:
+        """The image's kernel alone, which the KVM probe boots."""
+        return self.directory / "vmlinuz"
+
+
+def image_dir(recipe: Recipe) -> Path:
+    """Where the cache has, or would have, the recipe's image."""
+    return cache_dir() / "twins" / recipe.label
+
+
+def root_offset(recipe: Recipe) -> int:
+    """Where a VM image's root file system starts, in bytes from the disk's start."""
+    return (_FIRST_MIB + recipe.esp_mib) * _MIB
+
+
+def make_tree(recipe: Recipe, target: Path, log: Path, say: Say) -> None:
+    """Fill a directory or a tar file (a target that ends in `.tar`) with the recipe's system.
+
+    Raises:
+        EdgewrightError: not root, or mmdebstrap failed; the message has its last lines.
+        MissingToolError: mmdebstrap or its emulator is not installed.
+    """
+    if os.geteuid() != 0:
+        raise EdgewrightError(
+            f"making the image {recipe.label}: files of many owners are laid down, which takes root; "
+            f"run the same command as root (once: the image is kept in {cache_dir() / 'twins'})"
+        )
+    if recipe.arch == "arm64":
+        need("qemu-aarch64-static")
+    argv = ["mmdebstrap", "--variant=minbase", f"--architectures={recipe.arch}"]
+    argv += [f"--include={','.join(recipe.packages)}", "--aptopt=APT::Install-Recommends false"]
+    argv += [f"--dpkgopt=path-exclude={pattern}" for pattern in recipe.excluded]
+    for option, script in (("--setup-hook", recipe.setup), ("--customize-hook", recipe.hook)):
+        if script:
+            path = log.with_name(f"{option.strip('-')}.sh")
+            path.write_text(script, encoding="utf-8")
+            argv.append(f'{option}=sh {path} "$1"')
+    # The options of this build are not the device's settings: it starts with apt's and dpkg's own.
+    argv.append(
+        '--customize-hook=rm -f "$1"/etc/apt/apt.conf.d/99mmdebstrap "$1"/etc/dpkg/dpkg.cfg.d/99mmdebstrap'
+    )
+    argv += [recipe.suite, str(target), *recipe.sources]
+    run_logged(argv, f"making the image {recipe.label}", log, say)
+
+
+def _boot_loader(recipe: Recipe, tree: Path, work: Path) -> Path:
+    config = work / "embedded.cfg"
+    config.write_text(recipe.grub_embedded, encoding="utf-8")
+    loader = work / recipe.efi_name
+    run_quiet(
+        [
+            *(
+                "grub-mkimage",
+                "-O",
+                recipe.grub_target,
+                "-d",
+                str(tree / "usr/lib/grub" / recipe.grub_target),
+            ),
+            *("-c", str(config), "-p", "/boot/grub", "-o", str(loader), *recipe.grub_modules),
+        ],
+        "making the boot loader",
+    )
+    return loader
+
+
+def _disk(recipe: Recipe, tree: Path, work: Path, disk: Path) -> None:
+    """Partition a sparse file and fill both partitions."""
+    loader = _boot_loader(recipe, tree, work)
+    with disk.open("wb") as handle:
+        handle.truncate((_FIRST_MIB + recipe.esp_mib + recipe.root_mib + 1) * _MIB)
+    run_quiet(
+        [
+            *("sgdisk", "-n", f"1:{_FIRST_MIB}M:+{recipe.esp_mib}M", "-t", "1:EF00", "-c", "1:EFI"),
+            *("-n", f"2:{_FIRST_MIB + recipe.esp_mib}M:+{recipe.root_mib}M", "-t", "2:8300", "-c", "2:root"),
+            str(disk),
+        ],
+        "partitioning the image",
+    )
+    esp = f"{disk}@@{_FIRST_MIB * _MIB}"
+    # mformat would take the geometry from the whole disk: give it the partition's size in sectors.
+    run_quiet(
+        ["mformat", "-i", esp, "-F", "-v", "EFI", "-T", str(recipe.esp_mib * 2048), "::"], "making the ESP"
+    )
+    run_quiet(["mmd", "-i", esp, "::/EFI", "::/EFI/BOOT"], "filling the ESP")
+    run_quiet(["mcopy", "-i", esp, str(loader), f"::/EFI/BOOT/{recipe.efi_name}"], "filling the ESP")
+    run_quiet(
+        [
+            *("mke2fs", "-q", "-F", "-t", "ext4", "-L", "root", "-m", "1", "-d", str(tree)),
+            *("-E", f"offset={root_offset(recipe)},assume_storage_prezeroed=1", str(disk)),
+            f"{recipe.root_mib}M",
+        ],
+        "making the root file system",
+    )
+
+
+def vm_image(recipe: Recipe, say: Say) -> VmImage:
+    """Get the recipe's image from the cache, or make it.
+
+    Args:
+        recipe: what the image shall hold.
+        say: gets progress.
+
+    Raises:
+        EdgewrightError: a step failed; nothing is left in the cache under the image's name.
+        MissingToolError: a program is not installed.
+    """
+    final = image_dir(recipe)
+    if final.is_dir():
+        return VmImage(final, recipe)
+    need("mmdebstrap", "mke2fs", "sgdisk", "mformat", "mmd", "mcopy", "grub-mkimage")
+    with locked(final.parent / f".{recipe.label}.lock"):
+        if final.is_dir():
+            return VmImage(final, recipe)
+        start = time.monotonic()
+        say(f"making the image {recipe.label} (kept in the cache; about a minute for amd64)")
+        work = Path(tempfile.mkdtemp(prefix=f".{recipe.label}.", dir=final.parent))
+        try:
+            tree, ready = work / "tree", work / "ready"
+            ready.mkdir()
+            make_tree(recipe, tree, work / "build.log", say)
+            say(f"making the image {recipe.label}: disk")
+            _disk(recipe, tree, work, ready / "disk.raw")
+            kernels = sorted((tree / "boot").glob("vmlinuz-*"))
+            shutil.copyfile(kernels[-1], ready / "vmlinuz")
+            (ready / "recipe.json").write_text(recipe.document(), encoding="utf-8")
+            ready.rename(final)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+        say(f"made the image {recipe.label} in {time.monotonic() - start:.0f} s")
+    return VmImage(final, recipe)

@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A VM twin: start it, stop it as a person or as a power cut does, forget it.
+
+    twin = VmTwin(TwinSpec(name="edge-01", kind="vm", state_dir=Path("/tmp/site"), port=2201))
+    twin.up()
+    print(twin.run("uname -r").stdout)
+    twin.kill()          # the power is cut
+    twin.up()            # the same disk boots again
+    twin.purge()         # stopped, and its disk forgotten
+
+What a twin is made of lies in `STATE/twins/NAME`: `disk.qcow2`, `efivars.fd`, `serial.log`, its host
+key. A twin runs when the process in `pid` is a QEMU that was started in that directory.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+from edgewright.errors import EdgewrightError, UnreachableError
+from edgewright.paths import cache_dir
+from edgewright.twin import qemu
+from edgewright.twin.disk import make_disk
+from edgewright.twin.image import vm_image
+from edgewright.twin.keys import controller_key, forget_host_key, locked, remember_host_key
+from edgewright.twin.recipe import vm_recipe
+from edgewright.twin.spec import TwinSpec
+from edgewright.twin.ssh import run_ssh, wait_for_ssh
+from edgewright.twin.tools import Say, need, say_print, tail
+
+__all__ = ["VmTwin"]
+
+_BOOT_S = 600.0  # an emulated boot takes 30-60 s on an idle host; many at once on two cores take minutes
+_PHASES = (  # what the serial log shows last decides the phase; the first match from the end wins
+    ("login:", "up, ssh starting"),
+    ("systemd[1]", "services starting"),
+    ("Linux version", "kernel starting"),
+    ("BdsDxe: starting", "boot loader"),
+)
+
+
+class VmTwin:
+    """A virtual machine that stands in for a device.
+
+    Args:
+        spec: what it shall be; its kind is `vm`.
+        say: gets lines of progress.
+    """
+
+    def __init__(self, spec: TwinSpec, say: Say = say_print) -> None:
+        self.spec = spec
+        self._say = say
+
+    @property
+    def serial_log(self) -> Path:
+        """What the device wrote to its serial console, all boots after one another."""
+        return self.spec.directory / "serial.log"
+
+    @property
+    def disk(self) -> Path:
+        """The twin's own layer of disk."""
+        return self.spec.directory / "disk.qcow2"
+
+    def pid(self) -> int | None:
+        """The process id of the twin's QEMU, or None when it does not run."""
+        try:
+            pid = int((self.spec.directory / "pid").read_text(encoding="ascii"))
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        except (OSError, ValueError):
+            return None
+        ours = qemu.vm_uuid(self.spec).encode()
+        return pid if b"qemu-system" in words[0] and ours in words else None
+
+    def is_up(self) -> bool:
+        """Whether its QEMU runs."""
+        return self.pid() is not None
+
+    def accelerator(self) -> str | None:
+        """`kvm` or `tcg` while it runs, else None: read from the running process, not from a note."""
+        pid = self.pid()
+        if pid is None:
+            return None
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        return words[words.index(b"-accel") + 1].split(b",")[0].decode()
+
+    def up(self, timeout_s: float = _BOOT_S) -> bool:
+        """Start the twin unless it runs, and wait until ssh lets the controller in.
+
+        Args:
+            timeout_s: seconds for the boot.
+
+        Returns:
+            True when it was started, False when it was up already.
+
+        Raises:
+            EdgewrightError: image, disk or QEMU failed.
+            UnreachableError: it does not come up; the message ends with the serial log's last lines.
+            MissingToolError: a program is not installed.
+        """
+        need("nc", "ssh", "qemu-img")
+        with locked(self.spec.directory / ".lock"):
+            controller_key(self.spec)
+            remember_host_key(self.spec)
+            started = not self.is_up()
+            if started:
+                self._start()
+            try:
+                took = wait_for_ssh(self.spec, self._phase, self.is_up, self._say, timeout_s)
+            except UnreachableError as error:
+                raise UnreachableError(
+                    f"{error}; the end of {self.serial_log}:\n{tail(self.serial_log)}"
+                ) from error
+            if started:
+                self._say(f"{self.spec.name}: ssh after {took:.0f} s")
+        return started
+
+    def _start(self) -> None:
+        spec = self.spec
+        image = vm_image(vm_recipe(spec.arch), self._say)
+        code, variables = qemu.firmware(spec.arch)
+        kvm = spec.arch == "amd64" and qemu.kvm_works(image.kernel, cache_dir() / "twins", self._say)
+        if not self.disk.exists():
+            make_disk(spec, image, self.disk)
+        if not (spec.directory / "efivars.fd").exists():
+            shutil.copyfile(variables, spec.directory / ".efivars.new")
+            (spec.directory / ".efivars.new").replace(spec.directory / "efivars.fd")
+        for leftover in ("pid", "qmp.sock"):
+            (spec.directory / leftover).unlink(missing_ok=True)
+        self._boot_from = self.serial_log.stat().st_size if self.serial_log.exists() else 0
+        argv = qemu.command(spec, qemu.KVM if kvm else qemu.TCG, code)
+        need(argv[0])
+        errors = spec.directory / "qemu.log"
+        with errors.open("wb") as handle:
+            done = subprocess.run(
+                argv, cwd=spec.directory, stdin=subprocess.DEVNULL, stdout=handle, stderr=handle, check=False
+            )
+        if done.returncode != 0:
+            said = tail(errors, 5)
+            hint = ""
+            if "forwarding" in said:
+                hint = f"; port {spec.port} of 127.0.0.1 is taken: stop what holds it, or change ansible_port"
+            raise EdgewrightError(f"starting twin {spec.name}: QEMU refused: {said}{hint}")
+
+    _boot_from = 0
+
+    def _phase(self) -> str:
+        """How far this boot is, by its part of the serial log."""
+        try:
+            with self.serial_log.open("rb") as handle:
+                handle.seek(self._boot_from)
+                text = handle.read().decode("utf-8", "replace")
+        except FileNotFoundError:
+            text = ""
+        return next((phase for mark, phase in _PHASES if mark in text), "firmware")
+
+    def run(
+        self, command: str, *, stdin: str | None = None, timeout_s: float = 120.0
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a shell command on the twin as root, as `edgewright.twin.ssh.run_ssh` does."""
+        return run_ssh(self.spec, command, stdin=stdin, timeout_s=timeout_s)
+
+    def down(self, timeout_s: float = 120.0) -> bool:
+        """Switch the twin off as its power button does; after the time, as a power cut does.
+
+        Args:
+            timeout_s: seconds for an orderly end.
+
+        Returns:
+            True when it was running.
+        """
+        pid = self.pid()
+        if pid is None:
+            return False
+        try:
+            qemu.monitor(self.spec.directory, "system_powerdown")
+        except EdgewrightError as error:
+            self._say(f"{self.spec.name}: {error}")
+            timeout_s = 0.0
+        start = told = time.monotonic()
+        while self.is_up():
+            now = time.monotonic()
+            if now - start > timeout_s:
+                self._say(f"{self.spec.name}: not off within {timeout_s:.0f} s, cutting its power")
+                self.kill()
+                break
+            if now - told >= 10.0:
+                told = now
+                self._say(f"{self.spec.name}: {now - start:.0f} s, shutting down")
+            time.sleep(0.3)
+        return True
+
+    def kill(self) -> bool:
+        """Cut the twin's power: QEMU ends at once, what the device had not written is lost.
+
+        Returns:
+            True when it was running.
+
+        Raises:
+            EdgewrightError: QEMU does not die.
+        """
+        pid = self.pid()
+        if pid is None:
+            return False
+        os.kill(pid, signal.SIGKILL)
+        for _ in range(100):
+            if not self.is_up():
+                return True
+            time.sleep(0.1)
+        raise EdgewrightError(
+            f"cutting the power of twin {self.spec.name}: process {pid} did not end in 10 s"
+        )
+
+    def purge(self) -> None:
+        """Stop the twin and forget it: disk, logs, host key."""
+        self.kill()
+        forget_host_key(self.spec)
+        shutil.rmtree(self.spec.directory, ignore_errors=True)
