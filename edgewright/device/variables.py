@@ -25,6 +25,7 @@ from edgewright.errors import InputError
 
 __all__ = [
     "CONTROLLER_ROLES",
+    "PLAYBOOK_VARIABLES",
     "SITE_PREFIX",
     "SITE_VARIABLES",
     "RoleSpec",
@@ -42,6 +43,9 @@ SITE_VARIABLES: Mapping[str, str] = {
     "edgewright_release_dir": "directory with release.yml and release.lock.yml",
     "edgewright_profile": "name of the device's hardware profile",
     "edgewright_twin": "the machine that stands in for the device; only for twins",
+}
+# What the playbooks take (which hosts) and keep for themselves (what a probe returned).
+PLAYBOOK_VARIABLES: Mapping[str, str] = {
     "edgewright_devices": "hosts that the playbooks converge; the group devices when not set",
     "edgewright_controller": "hosts that the playbooks prepare; the group controller when not set",
     "edgewright_state": "what the playbooks' first probe returned; set by them",
@@ -87,11 +91,12 @@ class UnknownVariable:
     nearest: str | None
     look: str
 
-    def explain(self, host: str) -> str:
-        """One sentence: which variable, which host, what was meant perhaps, where to look."""
+    def explain(self, host: str, set_in: str | None = None) -> str:
+        """Sentences: which variable, which host, what was meant, where to look, where it is set."""
         whose = "no site variable" if self.owner == "edgewright" else f"no variable of the role {self.owner}"
         hint = f"; did you mean {self.nearest}?" if self.nearest else ";"
-        return f"host {host}: {self.name} is {whose}{hint} See {self.look} for all of them."
+        place = f" It is set in {set_in}." if set_in else ""
+        return f"host {host}: {self.name} is {whose}{hint} See {self.look} for all of them.{place}"
 
 
 def parse_spec(role: str, text: str, source: str) -> RoleSpec:
@@ -157,20 +162,21 @@ def unknown_variables(names: Iterable[str], specs: Mapping[str, RoleSpec]) -> li
         In the order of the names.
     """
     unknown = []
-    everything = sorted({*SITE_VARIABLES, *(name for spec in specs.values() for name in spec.options)})
+    everything = sorted(
+        {*SITE_VARIABLES, *PLAYBOOK_VARIABLES, *(name for spec in specs.values() for name in spec.options)}
+    )
     for name in sorted(names):
         role = owner(name, specs)
         if name.startswith(SITE_PREFIX):
-            if name not in SITE_VARIABLES:
+            if name not in SITE_VARIABLES and name not in PLAYBOOK_VARIABLES:
                 unknown.append(UnknownVariable(name, "edgewright", _nearest(name, everything), _CONTRACTS))
         elif role is not None and name not in specs[role].options:
-            nearest = _nearest(name, sorted(specs[role].options)) or _nearest(name, everything)
-            unknown.append(UnknownVariable(name, role, nearest, f"roles/{role}/README.md"))
+            unknown.append(UnknownVariable(name, role, _nearest(name, everything), f"roles/{role}/README.md"))
     return unknown
 
 
 def _nearest(name: str, known: list[str]) -> str | None:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
     return near[0] if near else None
 
 

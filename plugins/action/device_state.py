@@ -91,8 +91,8 @@ class ActionModule(ActionBase):
             host, self._templar, task_vars, role_defaults(roles, self._loader), load_specs(roles)
         )
         profile = host_profile(host, variables, task_vars)
-        variables.add_controller_facts(areas, self._loader)
         try:
+            variables.add_controller_facts(areas, self._loader)
             want = want_all(variables, profile.as_dict(), lock, [area.name for area in areas])
         except InputError as error:
             message = str(error)

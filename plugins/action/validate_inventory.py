@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible_collections.edgewright.factory.plugins.plugin_utils.host_inputs import (
     HostVariables,
@@ -29,6 +28,11 @@ from edgewright.device.variables import (
 from edgewright.errors import InputError
 from edgewright.paths import collection_root
 
+try:  # ansible-core 2.19 knows where a value was written, but tells only its own error messages
+    from ansible._internal._datatag._tags import Origin
+except ImportError:
+    Origin = None
+
 
 class ActionModule(ActionBase):
     """Check one host's variables on the controller; nothing runs on the host."""
@@ -41,21 +45,26 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Run the task.
 
-        Raises:
-            AnsibleActionFail: something is wrong; its message tells all of it.
+        Returns:
+            problems, and msg with all of them; failed when there is any.
         """
         result: dict[str, Any] = super().run(tmp, task_vars)
         del tmp
         task_vars = task_vars or {}
         host = str(task_vars.get("inventory_hostname"))
         roles_dir = collection_root() / "roles"
-        specs = load_specs(roles_dir)
+        try:
+            specs = load_specs(roles_dir)
+        except InputError as error:
+            return {**result, "failed": True, "changed": False, "msg": str(error), "problems": [str(error)]}
         variables = HostVariables(
             host, self._templar, task_vars, role_defaults(roles_dir, self._loader), specs
         )
 
-        unknown = unknown_variables(task_vars, specs)
-        problems = [found.explain(host) for found in unknown]
+        problems = [
+            found.explain(host, _set_in(found.name, task_vars))
+            for found in unknown_variables(task_vars, specs)
+        ]
         problems += [
             found for name in SITE_VARIABLES if name in variables and (found := variables.problem(name))
         ]
@@ -70,9 +79,7 @@ class ActionModule(ActionBase):
         problems = list(dict.fromkeys(problems))
         result.update(changed=False, problems=problems)
         if problems:
-            # The origin that Ansible prints below the message is the first unknown variable's.
-            origin = next((name for name in task_vars if unknown and name == unknown[0].name), None)
-            raise AnsibleActionFail(_message(host, problems), obj=origin, result=result)
+            return {**result, "failed": True, "msg": _message(host, problems)}
         result["msg"] = (
             f"host {host}: {len(variables)} variables are declared, of their types, and possible together"
         )
@@ -106,6 +113,17 @@ class ActionModule(ActionBase):
                 message = str(error)
                 problems.append(message if host in message else f"host {host}: {message}")
         return problems
+
+
+def _set_in(name: str, task_vars: Mapping[str, Any]) -> str | None:
+    """File and line of the inventory that sets a variable, where Ansible remembers them."""
+    key = next((key for key in task_vars if key == name), None)
+    origin = (Origin.get_tag(key) or Origin.get_tag(task_vars.get(name))) if Origin else None
+    if origin is None:
+        return None
+    if not origin.path:
+        return str(origin.description)
+    return f"{origin.path}:{origin.line_num}" if origin.line_num else str(origin.path)
 
 
 def _site(variables: HostVariables) -> dict[str, Any]:

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The lock as areas see it: read, or refused with the place of the fault."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from edgewright.device.lock import load_lock, parse_lock
+from edgewright.errors import InputError
+
+SHA = "0" * 63 + "1"
+GOOD = {
+    "schema": "edgewright.lock/v1",
+    "release": {"name": "label-reader", "version": "1.0.0", "sha256": SHA},
+    "os": {"family": "debian", "suite": "bookworm", "arch": "amd64"},
+    "kernel": {
+        "package": "linux-image-6.1.0-56-rt-amd64",
+        "version": "6.1.180-1",
+        "release": "6.1.0-56-rt-amd64",
+        "flavour": "rt",
+    },
+    "apt": {
+        "packages": [
+            {
+                "name": "openssl",
+                "version": "3",
+                "arch": "amd64",
+                "filename": "openssl_3_amd64.deb",
+                "sha256": SHA,
+            }
+        ]
+    },
+    "python": {"wheels": []},
+    "images": [{"role": "runtime", "name": "edgewright/runtime", "digest": f"sha256:{SHA}"}],
+}
+
+
+def _without(*path: str | int) -> str:
+    lock = yaml.safe_load(yaml.safe_dump(GOOD))
+    part = lock
+    for step in path[:-1]:
+        part = part[step]
+    del part[path[-1]]
+    return yaml.safe_dump(lock)
+
+
+def test_a_lock_is_given_out_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "release.lock.yml"
+    path.write_text(yaml.safe_dump(GOOD), encoding="utf-8")
+    assert load_lock(path) == GOOD
+
+
+BAD = {
+    "not YAML": ("a: [", "is not YAML"),
+    "cut short": (yaml.safe_dump(GOOD)[:60], "expected"),
+    "empty": ("", "expected a mapping of keys, got NoneType"),
+    "other schema": (yaml.safe_dump({**GOOD, "schema": "edgewright.lock/v9"}), "got 'edgewright.lock/v9'"),
+    "no kernel": (
+        _without("kernel"),
+        "kernel: expected a mapping with package, version, release, flavour, got nothing",
+    ),
+    "kernel without release": (_without("kernel", "release"), "kernel: release: expected text, got None"),
+    "no packages": (_without("apt", "packages"), "apt.packages: expected a list, got nothing"),
+    "no apt": (_without("apt"), "apt.packages: expected a list, got nothing"),
+    "package without digest": (
+        _without("apt", "packages", 0, "sha256"),
+        "apt.packages[0]: sha256: expected text",
+    ),
+    "image without digest": (_without("images", 0, "digest"), "images[0]: digest: expected text, got None"),
+    "images a mapping": (yaml.safe_dump({**GOOD, "images": {}}), "images: expected a list, got dict"),
+    "package a text": (
+        yaml.safe_dump({**GOOD, "apt": {"packages": ["openssl"]}}),
+        "apt.packages[0]: expected a mapping with name",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_bad_lock_is_refused_with_the_place_of_the_fault(case: str) -> None:
+    text, part = BAD[case]
+    with pytest.raises(InputError) as caught:
+        parse_lock(text, "releases/x/release.lock.yml")
+    assert str(caught.value).startswith("lock releases/x/release.lock.yml")
+    assert part in str(caught.value)
+    assert "edgewright release lock" in str(caught.value)
+
+
+def test_a_lock_that_is_not_there_is_told_with_the_command_that_makes_it(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        load_lock(tmp_path / "release.lock.yml")
+    assert "does not exist" in str(caught.value)
+    assert f"edgewright release lock {tmp_path}" in str(caught.value)
+
+
+def test_a_directory_is_not_a_lock(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"is a directory: name the file, such as .*release\.lock\.yml"):
+        load_lock(tmp_path)
+
+
+def test_bytes_are_not_a_lock(tmp_path: Path) -> None:
+    (tmp_path / "lock").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="cannot be read"):
+        load_lock(tmp_path / "lock")
