@@ -63,6 +63,7 @@ def listen(config: ServerConfig) -> socket.socket:
             ) from None
         finally:
             os.umask(before)
+    server.listen(_BACKLOG)  # from here on a client waits instead of being refused
     server.setblocking(False)
     return server
 
