@@ -14,8 +14,6 @@ Example:
 from __future__ import annotations
 
 import difflib
-import importlib
-import importlib.util
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +21,7 @@ from typing import Any
 
 import yaml
 
+from edgewright.device import acceptance, depot_client, identity, isolation, kernel, runtime
 from edgewright.device.drift import Drift, Have, Want
 from edgewright.errors import InputError
 
@@ -54,15 +53,14 @@ def _area(name: str, module: Any) -> Area:
     return Area(name, module.want, module.drift, getattr(module, "CONTROLLER_FACTS", {}))
 
 
-def _present() -> tuple[Area, ...]:
-    found = []
-    for name in ("identity", "depot_client", "kernel", "isolation", "runtime", "acceptance"):
-        if importlib.util.find_spec(f"edgewright.device.{name}"):
-            found.append(_area(name, importlib.import_module(f"edgewright.device.{name}")))
-    return tuple(found)
-
-
-AREAS: tuple[Area, ...] = _present()
+AREAS: tuple[Area, ...] = (
+    _area("identity", identity),
+    _area("depot_client", depot_client),
+    _area("kernel", kernel),
+    _area("isolation", isolation),
+    _area("runtime", runtime),
+    _area("acceptance", acceptance),
+)
 AREA_NAMES: tuple[str, ...] = tuple(area.name for area in AREAS)
 
 

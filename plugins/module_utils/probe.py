@@ -8,39 +8,25 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict, Mapping, Tuple
 
+from ansible_collections.edgewright.factory.plugins.module_utils import (
+    acceptance,
+    depot_client,
+    identity,
+    isolation,
+    kernel,
+    runtime,
+)
 from ansible_collections.edgewright.factory.plugins.module_utils.system import System
 
 Reader = Callable[[System, Mapping[str, Any]], Dict[str, Any]]
 
-try:
-    from ansible_collections.edgewright.factory.plugins.module_utils import identity
-except ImportError:
-    identity = None
-try:
-    from ansible_collections.edgewright.factory.plugins.module_utils import depot_client
-except ImportError:
-    depot_client = None
-try:
-    from ansible_collections.edgewright.factory.plugins.module_utils import kernel
-except ImportError:
-    kernel = None
-try:
-    from ansible_collections.edgewright.factory.plugins.module_utils import isolation
-except ImportError:
-    isolation = None
-try:
-    from ansible_collections.edgewright.factory.plugins.module_utils import runtime
-except ImportError:
-    runtime = None
-try:
-    from ansible_collections.edgewright.factory.plugins.module_utils import acceptance
-except ImportError:
-    acceptance = None
-
-READERS: Tuple[Tuple[str, Reader], ...] = tuple(
-    (m.__name__.rsplit(".", 1)[1], m.read)
-    for m in (identity, depot_client, kernel, isolation, runtime, acceptance)
-    if m
+READERS: Tuple[Tuple[str, Reader], ...] = (
+    ("identity", identity.read),
+    ("depot_client", depot_client.read),
+    ("kernel", kernel.read),
+    ("isolation", isolation.read),
+    ("runtime", runtime.read),
+    ("acceptance", acceptance.read),
 )
 
 
