@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Python packages of a release: resolved and fetched by pip, with whatever index pip is set up for.
+
+pip is the client because people configure pip (index, proxy, certificates), and because its resolver is
+the one that devices would use. Every file is checked against the lock's sha256 before it counts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from email.parser import HeaderParser
+from pathlib import Path
+from typing import Any
+
+from edgewright.depot.blobs import BlobStore
+from edgewright.depot.progress import Progress
+from edgewright.errors import InputError, IntegrityError, UnreachableError
+
+__all__ = ["fetch_wheels", "normal_name", "resolve_wheels"]
+
+_PARALLEL = 2
+"""pip runs at once: each is a Python of its own."""
+
+
+def normal_name(name: str) -> str:
+    """A project's name as indices write it (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def resolve_wheels(
+    requirements: Sequence[str],
+    version: str,
+    platforms: Sequence[str],
+    store: BlobStore,
+    dependencies: bool = True,
+) -> list[dict[str, Any]]:
+    """Find one consistent set of wheels and fetch it.
+
+    Args:
+        requirements: What is wanted, as pip reads it.
+        version: The devices' Python, such as "3.11".
+        platforms: Wheel platform tags that the devices take, best first.
+        store: Where the wheels go.
+        dependencies: Whether what they need belongs to the set.
+
+    Returns:
+        The lock's entries, sorted by name.
+
+    Raises:
+        InputError: There is no such set; pip's words are in the message.
+    """
+    if not requirements:
+        return []
+    with tempfile.TemporaryDirectory(prefix="edgewright-pip-") as room:
+        report = Path(room) / "report.json"
+        short = version.replace(".", "")
+        target = [
+            *("--python-version", version, "--implementation", "cp", "--abi", f"cp{short}", "--abi", "abi3"),
+            *("--abi", "none", *(word for platform in platforms for word in ("--platform", platform))),
+        ]
+        done = _pip(
+            *("install", "--dry-run", "--ignore-installed", "--only-binary", ":all:", "--quiet"),
+            *("--target", f"{room}/none", "--report", str(report), *target),
+            *([] if dependencies else ["--no-deps"]),
+            *requirements,
+        )
+        if done.returncode != 0:
+            raise InputError(
+                f"resolving the Python packages {', '.join(requirements)} for Python {version}: "
+                f"{_errors(done.stderr)}; correct python in release.yml"
+            )
+        found = [_entry(item) for item in json.loads(report.read_text("utf-8"))["install"]]
+    progress = Progress("fetching wheels", sum(item["size"] for item in found))
+    fetch_wheels(found, version, platforms, store, progress)
+    for item in found:
+        path = store.path(item["sha256"])
+        item["size"] = path.stat().st_size
+        item["licence"] = _licence(path, item["filename"])
+    return sorted(found, key=lambda item: str(item["name"]))
+
+
+def fetch_wheels(
+    wheels: Sequence[Mapping[str, Any]],
+    version: str,
+    platforms: Sequence[str],
+    store: BlobStore,
+    progress: Progress,
+) -> None:
+    """Fetch the locked wheels that the store lacks.
+
+    Args:
+        wheels: Entries of the lock.
+        version: The devices' Python.
+        platforms: Their wheel platform tags.
+        store: Where they go.
+        progress: Told of every wheel.
+
+    Raises:
+        InputError: The index no longer has one.
+        IntegrityError: The index serves other bytes than locked.
+        UnreachableError: The index does not answer.
+    """
+
+    def one(wheel: Mapping[str, Any]) -> None:
+        there = store.has(wheel["sha256"], wheel["size"] or None)
+        if not there:
+            _fetch(wheel, version, platforms, store)
+        progress.add(wheel["size"], fetched=not there)
+
+    with ThreadPoolExecutor(_PARALLEL) as pool:
+        for future in [pool.submit(one, wheel) for wheel in wheels]:
+            future.result()
+
+
+def _fetch(wheel: Mapping[str, Any], version: str, platforms: Sequence[str], store: BlobStore) -> None:
+    what = f"{wheel['name']}=={wheel['version']}"
+    short = version.replace(".", "")
+    with tempfile.TemporaryDirectory(prefix="edgewright-pip-") as room:
+        wanted = Path(room) / "requirements.txt"
+        wanted.write_text(f"{what} --hash=sha256:{wheel['sha256']}\n")
+        done = _pip(
+            *("download", "--quiet", "--no-deps", "--only-binary", ":all:", "--require-hashes"),
+            *("--python-version", version, "--implementation", "cp", "--abi", f"cp{short}", "--abi", "abi3"),
+            *("--abi", "none", *(word for platform in platforms for word in ("--platform", platform))),
+            *("--dest", room, "--requirement", str(wanted)),
+        )
+        if done.returncode != 0:
+            _refuse(what, wheel, _errors(done.stderr))
+        found = sorted(Path(room).glob("*.whl"))
+        if not found:
+            raise InputError(
+                f"fetching {what}: pip downloaded no wheel; lock anew with `edgewright release lock`"
+            )
+        store.put_file(found[0], wheel["sha256"], what)
+
+
+def _refuse(what: str, wheel: Mapping[str, Any], words: str) -> None:
+    if "DO NOT MATCH THE HASHES" in words:
+        raise IntegrityError(
+            f"fetching {what}: the index serves other bytes than {wheel['sha256']}: {words}; "
+            "find out why, or lock anew with `edgewright release lock RELEASE_DIR`"
+        )
+    if "No matching distribution" in words and "connection" not in words.lower():
+        raise InputError(
+            f"fetching {what}: the index no longer has {wheel['filename']}: {words}; "
+            "run `edgewright release lock RELEASE_DIR`"
+        )
+    raise UnreachableError(f"fetching {what}: {words}; check pip's index and this host's network")
+
+
+def _pip(*arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1"}
+    return subprocess.run(
+        [sys.executable, "-m", "pip", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
+
+
+def _errors(text: str) -> str:
+    lines = [
+        line.strip()
+        for line in text.splitlines()
+        if line.strip() and not line.startswith("WARNING: Location")
+    ]
+    return " / ".join(lines[-6:])
+
+
+def _entry(item: Mapping[str, Any]) -> dict[str, Any]:
+    source = item["download_info"]
+    filename = Path(source["url"]).name
+    return {
+        "name": normal_name(item["metadata"]["name"]),
+        "version": item["metadata"]["version"],
+        "filename": filename,
+        "size": 0,  # known once it is here
+        "sha256": source["archive_info"]["hashes"]["sha256"],
+        "licence": "",
+    }
+
+
+def _licence(path: Path, filename: str) -> str:
+    """A wheel's licence by its metadata: the SPDX expression, else the field, else the classifiers."""
+    with zipfile.ZipFile(path) as wheel:
+        member = next(name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
+        head = HeaderParser().parsestr(wheel.read(member).decode("utf-8", "replace"))
+    if head["License-Expression"]:
+        return str(head["License-Expression"])
+    classes = [
+        line.rsplit(" :: ", 1)[1] for line in head.get_all("Classifier", []) if line.startswith("License ::")
+    ]
+    field = (head["License"] or "").strip()
+    if field and "\n" not in field and len(field) < 80:
+        return field
+    if classes:
+        return ", ".join(classes)
+    raise InputError(f"reading the licence of {filename}: its metadata names none; choose another package")
