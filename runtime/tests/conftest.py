@@ -10,25 +10,23 @@ from pathlib import Path
 import pytest
 
 _HERE = Path(__file__).resolve().parent
-for _path in (_HERE.parent / "src", _HERE / "support"):
+for _path in (_HERE.parent / "src", _HERE):
     if str(_path) not in sys.path:
         sys.path.insert(0, str(_path))
 
-from models import write_gather, write_power, write_sum, write_types  # noqa: E402
-from serving import Served  # noqa: E402
-
-LIMIT = 200_000
+from runtime_support.models import write_gather, write_power, write_sum, write_types  # noqa: E402
+from runtime_support.serving import BODY_LIMIT, Served  # noqa: E402
 
 
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """One server with the models sum (versions 1 and 2), types and gather; bodies up to LIMIT bytes."""
+    """One server with the models sum (versions 1 and 2), types and gather; bodies up to BODY_LIMIT bytes."""
     models = tmp_path_factory.mktemp("models")
     write_sum(models)
     write_sum(models, directory="sum-2", version="2")
     write_types(models)
     write_gather(models)
-    with Served(models, "--max-request-bytes", str(LIMIT), "--threads", "1") as server:
+    with Served(models, "--max-request-bytes", str(BODY_LIMIT), "--threads", "1") as server:
         yield server
         assert server.process.poll() is None, server.lines
         # Whatever the tests sent, the server never met a fault of its own.

@@ -32,6 +32,8 @@ __all__ = ["make_app"]
 
 _NAME = "edgewright-runtime"
 _EXTENSIONS = ["binary_tensor_data"]
+# Seconds until a second try makes sense; and no second request after a body that never came.
+_HEADERS = {503: {"Retry-After": "1"}, 408: {"Connection": "close"}}
 
 
 def _json(data: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
@@ -40,7 +42,7 @@ def _json(data: Any, status: int = 200, headers: dict[str, str] | None = None) -
 
 
 def _refusal(error: RequestError) -> Response:
-    return _json({"error": str(error)}, error.status, {"Retry-After": "1"} if error.status == 503 else None)
+    return _json({"error": str(error)}, error.status, _HEADERS.get(error.status))
 
 
 def _tensors(specs: tuple[TensorSpec, ...]) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ is done, so that who asks for readiness in the meantime is told.
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import socket
 import stat
@@ -42,7 +43,8 @@ def listen(config: ServerConfig) -> socket.socket:
     """
     if config.socket is None:
         family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
-        server = socket.socket(family, socket.SOCK_STREAM)
+        # With the protocol named, asyncio knows it for TCP and turns off the delay of small packets (40 ms).
+        server = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         try:
             server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             server.bind((config.host, config.port))
@@ -125,6 +127,7 @@ class _Server(uvicorn.Server):
                     f"stopping: gave up on {self._work.in_flight} requests after {self._stop_timeout:g} s"
                 )
                 self.force_exit = True
+                logging.disable(logging.ERROR)  # uvicorn would log each request that is given up as a fault
                 return True
         return await super().on_tick(counter)
 

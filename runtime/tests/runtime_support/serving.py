@@ -15,6 +15,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+BODY_LIMIT = 200_000  # bytes; of the server that most tests share
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 _READY = re.compile(r"ready on (?:http://([^:]+):(\d+)|unix:(\S+))")
 

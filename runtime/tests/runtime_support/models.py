@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 import yaml
-from onnx_bytes import Node, Value, model_bytes
+
+from runtime_support.onnx_bytes import Node, Value, model_bytes
 
 # One model with an input and an output of every datatype that is served.
 TYPES = {
