@@ -122,7 +122,7 @@ def gather(params: dict[str, Any]) -> dict[str, Any]:
         wanted,
         organisation=params["organisation"],
         renew=datetime.timedelta(days=params["renew_days"]),
-        now=datetime.datetime.now(datetime.timezone.utc),
+        now=datetime.datetime.now(datetime.UTC),
     )
     names = {item.name for item in due}
     return {
