@@ -137,12 +137,29 @@ def before_after(drifts: Iterable[Drift]) -> tuple[str, str]:
     return _yaml(have), _yaml(want)
 
 
+class _Dumper(yaml.SafeDumper):
+    """YAML for reading: a text of several lines stands as such."""
+
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        # Where blanks at a line's end or tabs forbid a literal block, YAML quotes the text: nothing is lost.
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style="|" if "\n" in data else None)
+
+
+_Dumper.add_representer(str, _Dumper.represent_str)
+
+
 def _yaml(tree: Mapping[str, Any]) -> str:
-    return yaml.safe_dump(dict(tree), sort_keys=False, allow_unicode=True, width=110) if tree else ""
+    if not tree:
+        return ""
+    text: str = yaml.dump(dict(tree), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+    return text
 
 
 def _short(value: Any) -> str:
     if value is None:
         return "nothing"
     text = value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
+    lines = text.strip().splitlines()
+    if len(lines) > 1:
+        text = f"{len(lines)} lines from {lines[0]!r} on"
     return text if len(text) <= SENTENCE_VALUE_CHARS else text[: SENTENCE_VALUE_CHARS - 3] + "..."

@@ -126,6 +126,7 @@ SENTENCES = {
     "nothing": (Drift("a", "b", None, True, "why"), "a.b: have nothing, want true: why"),
     "empty text": (Drift("a", "b", "", [], "why"), 'a.b: have "", want []: why'),
     "mapping": (Drift("a", "b", {"k": 1}, {"k": 2}, "why"), 'a.b: have {"k": 1}, want {"k": 2}: why'),
+    "lines": (Drift("a", "b", "x\ny\n", None, "why"), "a.b: have 2 lines from 'x' on, want nothing: why"),
     "long": (Drift("a", "b", "x" * 500, "y", "why"), f"a.b: have {'x' * 117}..., want y: why"),
 }
 
@@ -152,3 +153,16 @@ def test_before_and_after_show_the_drifted_items_only() -> None:
         "runtime": {"unit": {"active": True}},
     }
     assert before_after([]) == ("", "")
+
+
+def test_a_text_of_several_lines_stands_as_such() -> None:
+    before, after = before_after([Drift("kernel", "file", None, "one\n  two: 2\n", "why")])
+    assert before == "kernel:\n  file: null\n"
+    assert after == "kernel:\n  file: |\n    one\n      two: 2\n"
+
+
+@pytest.mark.parametrize("text", ["one \ntwo\n", "\tone\n", "one\n\n\n", " one\n", "a: b\r\n"])
+def test_a_difference_in_blanks_is_seen(text: str) -> None:
+    before, after = before_after([Drift("kernel", "file", text, f"{text.strip()}\n", "why")])
+    assert before != after
+    assert yaml.safe_load(before) == {"kernel": {"file": text}}
