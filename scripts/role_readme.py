@@ -110,24 +110,30 @@ def rendered(readme: str, specs: Mapping[str, Any], name: str) -> str:
     return f"{before}{BEGIN}\n\n{table(specs)}\n{END}{after}"
 
 
-def outdated(roles: Path) -> dict[Path, str]:
-    """READMEs that are not as generated, with the text that they should have.
+def outdated(roles: Path) -> tuple[dict[Path, str], list[str]]:
+    """READMEs that are not as generated, with the text that they should have; and what stands in the way.
 
-    Raises:
-        ReadmeError: a README lacks its marks, or a role lacks its README.
+    Returns:
+        New texts by file, and one sentence for each README that is missing or lacks its marks.
     """
-    found = {}
+    found: dict[Path, str] = {}
+    faults: list[str] = []
     for spec in sorted(roles.glob("*/meta/argument_specs.yml")):
         readme = spec.parent.parent / "README.md"
         if not readme.is_file():
-            raise ReadmeError(
+            faults.append(
                 f"{readme}: missing; write it, with the lines {BEGIN} and {END} where its table goes"
             )
+            continue
         now = readme.read_text(encoding="utf-8")
-        text = rendered(now, yaml.safe_load(spec.read_text(encoding="utf-8")), str(readme))
+        try:
+            text = rendered(now, yaml.safe_load(spec.read_text(encoding="utf-8")), str(readme))
+        except ReadmeError as error:
+            faults.append(str(error))
+            continue
         if text != now:
             found[readme] = text
-    return found
+    return found, faults
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -135,11 +141,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Write the variable tables of the roles' READMEs.")
     parser.add_argument("--check", action="store_true", help="only tell which are not as generated")
     args = parser.parse_args(argv)
-    try:
-        found = outdated(ROLES)
-    except ReadmeError as error:
-        print(f"role_readme: {error}", file=sys.stderr)
-        return 2
+    found, faults = outdated(ROLES)
     for path, text in found.items():
         name = path.relative_to(ROLES.parent)
         if args.check:
@@ -149,6 +151,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             path.write_text(text, encoding="utf-8")
             print(f"{name}: written")
+    for fault in faults:
+        print(f"role_readme: {fault}", file=sys.stderr)
+    if faults:
+        return 2
     return 1 if args.check and found else 0
 
 

@@ -159,14 +159,16 @@ def test_a_readme_without_its_marks_is_refused(text: str) -> None:
         role_readme.rendered(text, SPECS, "README.md")
 
 
-def test_outdated_readmes_are_found_and_missing_ones_refused(tmp_path: Path) -> None:
+def test_outdated_readmes_are_found_and_missing_ones_told(tmp_path: Path) -> None:
     (tmp_path / "box/meta").mkdir(parents=True)
     (tmp_path / "box/meta/argument_specs.yml").write_text(yaml.safe_dump(SPECS), encoding="utf-8")
-    with pytest.raises(role_readme.ReadmeError, match=r"box/README\.md: missing"):
-        role_readme.outdated(tmp_path)
+    found, faults = role_readme.outdated(tmp_path)
+    assert found == {}
+    assert len(faults) == 1
+    assert "box/README.md: missing" in faults[0]
     readme = tmp_path / "box/README.md"
     readme.write_text("<!-- variables -->\n<!-- /variables -->\n", encoding="utf-8")
-    found = role_readme.outdated(tmp_path)
-    assert list(found) == [readme]
+    found, faults = role_readme.outdated(tmp_path)
+    assert (list(found), faults) == ([readme], [])
     readme.write_text(found[readme], encoding="utf-8")
-    assert role_readme.outdated(tmp_path) == {}
+    assert role_readme.outdated(tmp_path) == ({}, [])
