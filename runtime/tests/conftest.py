@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+# Some tests import onnxruntime themselves, before the runtime's backend can say this.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 _HERE = Path(__file__).resolve().parent
 for _path in (_HERE.parent / "src", _HERE):

@@ -96,6 +96,21 @@ def test_wrong_option_is_told_at_once(tmp_path: Path) -> None:
     )
 
 
+def test_onnxruntime_leaves_no_trace_and_no_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its telemetry would write to the home directory, or complain on stderr where it cannot."""
+    monkeypatch.delenv("ORT_DISABLE_TELEMETRY", raising=False)
+    write_sum(tmp_path / "models")
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    for name in ("XDG_CACHE_HOME", "CI"):
+        monkeypatch.delenv(name, raising=False)
+    with Served(tmp_path / "models") as server:
+        assert list(home.iterdir()) == []
+    assert all(line.startswith("edgewright-runtime: ") for line in server.lines), server.lines
+
+
 def test_check_ends_without_serving(tmp_path: Path) -> None:
     write_sum(tmp_path)
     status, lines = run_once(tmp_path, "--check")

@@ -3,15 +3,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
-
-import onnxruntime
-from onnxruntime.capi import onnxruntime_pybind11_state as _state
 
 from edgewright_runtime.backend import Engine, TensorSpec
 from edgewright_runtime.datatypes import Array
 from edgewright_runtime.errors import ModelError, RequestError, one_line
+
+# onnxruntime's own builds for Linux (seen in 1.31.1) write a device number to the home directory and send
+# usage data to a server of Microsoft's, from the moment they are imported. A device does neither.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+import onnxruntime  # noqa: E402
+from onnxruntime.capi import onnxruntime_pybind11_state as _state  # noqa: E402
 
 __all__ = ["OnnxBackend", "load"]
 
