@@ -20,8 +20,8 @@ import urllib.request
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from io import BufferedRandom
+from pathlib import Path
 
 from edgewright.depot.progress import Progress
 from edgewright.errors import InputError, IntegrityError, UnreachableError

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The release key that signs the apt repository: an OpenPGP key in one file.
+
+A development key is made on first use and said loudly: real releases are signed with a key that the
+build host's owner made and keeps. gpg works in a private home that is gone afterwards: neither a person's
+key ring nor a running agent is touched, and its socket's path stays short.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from edgewright.depot.progress import say
+from edgewright.errors import EdgewrightError, InputError, MissingToolError
+
+__all__ = ["PUBLIC_KEY_FILE", "ReleaseKey"]
+
+SECRET_KEY_FILE = "release.key.asc"  # noqa: S105 - a file's name
+PUBLIC_KEY_FILE = "release.pub.asc"
+_OWNER = "Edgewright development release key"
+
+
+class ReleaseKey:
+    """The key in a directory.
+
+    Args:
+        directory: Holds `release.key.asc` (mode 0600) and `release.pub.asc`; both armoured.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._secret = directory / SECRET_KEY_FILE
+        self._public = directory / PUBLIC_KEY_FILE
+
+    def ensure(self) -> bytes:
+        """Make a development key when there is none.
+
+        Returns:
+            The public key, armoured.
+        """
+        if not self._secret.is_file():
+            self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with self._home() as home:
+                _gpg(home, "--quick-generate-key", _OWNER, "ed25519", "sign", "never")
+                secret = _gpg(home, "--armor", "--export-secret-keys")
+                public = _gpg(home, "--armor", "--export")
+            self._public.write_bytes(public)
+            part = self._secret.with_suffix(".new")
+            descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(secret)
+            part.replace(self._secret)
+            say(
+                f"NOTICE: made a DEVELOPMENT release key in {self._directory}: whoever has it can sign "
+                "packages that devices accept; sign real releases with a key of your own"
+            )
+        if not self._public.is_file():
+            raise InputError(f"reading the release key: {self._public} is missing beside {self._secret}")
+        return self._public.read_bytes()
+
+    def public(self) -> bytes | None:
+        """The public key, armoured; None when there is no key yet."""
+        return self._public.read_bytes() if self._secret.is_file() and self._public.is_file() else None
+
+    def sign(self, data: bytes) -> tuple[bytes, bytes]:
+        """Sign a Release file.
+
+        Args:
+            data: The file.
+
+        Returns:
+            The same with an inline signature (`InRelease`), and a detached armoured one (`Release.gpg`).
+        """
+        with self._home() as home:
+            _gpg(home, "--import", str(self._secret))
+            inline = _gpg(home, "--digest-algo", "SHA256", "--armor", "--clearsign", data=data)
+            apart = _gpg(home, "--digest-algo", "SHA256", "--armor", "--detach-sign", data=data)
+        return inline, apart
+
+    @contextmanager
+    def _home(self) -> Iterator[Path]:
+        if shutil.which("gpg") is None:
+            raise MissingToolError("signing the apt repository: gpg is not installed; install gnupg")
+        with tempfile.TemporaryDirectory(prefix="ew-gpg-", ignore_cleanup_errors=True) as name:
+            try:
+                yield Path(name)
+            finally:
+                subprocess.run(
+                    ["gpgconf", "--homedir", name, "--kill", "all"], capture_output=True, check=False
+                )
+
+
+def _gpg(home: Path, *arguments: str, data: bytes = b"") -> bytes:
+    command = ["gpg", "--homedir", str(home), "--batch", "--quiet", "--no-tty", "--yes", "--passphrase", ""]
+    done = subprocess.run(
+        [*command, "--pinentry-mode", "loopback", *arguments], input=data, capture_output=True, check=False
+    )
+    if done.returncode != 0:
+        told = done.stderr.decode("utf-8", "replace").strip()
+        raise EdgewrightError(f"signing the apt repository: gpg {arguments[0]} failed: {told}")
+    return done.stdout

@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The depot's three trees as plain files: apt repository, Python index, OCI distribution.
+
+Each function turns entries of the lock into `{path: content}`, where content is bytes that are written, or
+a sha256 of the store that is linked. Nothing is decided at request time: a web server of static files
+answers apt, pip, uv, podman, docker and skopeo.
+"""
+
+from __future__ import annotations
+
+import gzip
+import html
+import json
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from edgewright.depot.blobs import BlobStore
+from edgewright.depot.keys import ReleaseKey
+from edgewright.errors import IntegrityError
+from edgewright.paths import cache_dir
+from edgewright.release.ocitar import canonical_json, image_blobs
+from edgewright.release.wheels import normal_name
+
+__all__ = ["ARCHIVE_KEY", "Linked", "Tree", "apt_tree", "oci_tree", "pypi_tree", "write_tree"]
+
+ARCHIVE_KEY = "apt/edgewright-archive-key.asc"
+
+
+class Linked(str):
+    """A sha256 of the store: the file is linked from there."""
+
+    __slots__ = ()
+
+
+Tree = dict[str, bytes | Linked]
+
+
+def apt_tree(lock: Mapping[str, Any], key: ReleaseKey, store: BlobStore) -> Tree:
+    """A signed apt repository of the lock's packages.
+
+    Args:
+        lock: The lock; `apt.date` becomes the repository's date.
+        key: Signs it.
+        store: Holds the packages.
+
+    Returns:
+        Files below `apt/`.
+    """
+    suite, arch, packages = lock["os"]["suite"], lock["os"]["arch"], lock["apt"]["packages"]
+    tree: Tree = {ARCHIVE_KEY: key.ensure()}
+    with ThreadPoolExecutor(2) as pool:
+        controls = list(pool.map(lambda deb: _control(deb, store), packages))
+    stanzas = []
+    for deb, control in zip(packages, controls, strict=True):
+        path = f"pool/{deb['filename']}"
+        tree[f"apt/{path}"] = Linked(deb["sha256"])
+        stanzas.append(f"{control}\nFilename: {path}\nSize: {deb['size']}\nSHA256: {deb['sha256']}\n")
+    listing = "\n".join(stanzas).encode("utf-8")
+    index = f"main/binary-{arch}"
+    indices = {f"{index}/Packages": listing, f"{index}/Packages.gz": gzip.compress(listing, 9, mtime=0)}
+    release = _apt_release(lock, suite, arch, indices)
+    signed, signature = key.sign(release)
+    here = f"apt/dists/{suite}"
+    tree |= {f"{here}/{path}": data for path, data in indices.items()}
+    return tree | {f"{here}/Release": release, f"{here}/InRelease": signed, f"{here}/Release.gpg": signature}
+
+
+def _apt_release(lock: Mapping[str, Any], suite: str, arch: str, indices: Mapping[str, bytes]) -> bytes:
+    sums = "".join(
+        f" {sha256(data).hexdigest()} {len(data)} {path}\n" for path, data in sorted(indices.items())
+    )
+    return (
+        f"Origin: Edgewright\nLabel: {lock['release']['name']} {lock['release']['version']}\nSuite: {suite}\n"
+        f"Codename: {suite}\nDate: {lock['apt']['date']}\nArchitectures: {arch}\nComponents: main\n"
+        f"Description: Packages of the release {lock['release']['name']} {lock['release']['version']}\n"
+        f"SHA256:\n{sums}"
+    ).encode()
+
+
+def _control(deb: Mapping[str, Any], store: BlobStore) -> str:
+    """A package's control fields, read once and kept by its sha256."""
+    note: Path = cache_dir() / "control" / str(deb["sha256"])
+    if not note.is_file():
+        done = subprocess.run(
+            ["dpkg-deb", "--field", str(store.path(deb["sha256"]))], capture_output=True, check=False
+        )
+        if done.returncode != 0:
+            told = done.stderr.decode("utf-8", "replace").strip()
+            raise IntegrityError(f"reading {deb['filename']}: it is not a Debian package: {told}")
+        note.parent.mkdir(parents=True, exist_ok=True)
+        part = note.with_suffix(f".{os.getpid()}")
+        part.write_bytes(done.stdout)
+        part.replace(note)
+    return note.read_text("utf-8").strip("\n")
+
+
+def pypi_tree(lock: Mapping[str, Any]) -> Tree:
+    """A simple index (PEP 503 as HTML, PEP 691 as JSON) of the lock's wheels.
+
+    Returns:
+        Files below `pypi/`.
+    """
+    projects: dict[str, list[Mapping[str, Any]]] = {}
+    tree: Tree = {}
+    for wheel in lock["python"]["wheels"]:
+        projects.setdefault(normal_name(wheel["name"]), []).append(wheel)
+        tree[f"pypi/files/{wheel['filename']}"] = Linked(wheel["sha256"])
+    for name, wheels in projects.items():
+        tree |= _project(name, wheels)
+    listed = "".join(f'<a href="{name}/">{name}</a><br>\n' for name in sorted(projects))
+    tree["pypi/simple/index.html"] = _page("Simple index", listed)
+    tree["pypi/simple/index.json"] = canonical_json(
+        {"meta": {"api-version": "1.0"}, "projects": [{"name": name} for name in sorted(projects)]}
+    )
+    return tree
+
+
+def _project(name: str, wheels: Sequence[Mapping[str, Any]]) -> Tree:
+    links, files = "", []
+    for wheel in wheels:
+        href = f"../../files/{wheel['filename']}"
+        shown = html.escape(wheel["filename"])
+        links += f'<a href="{html.escape(href)}#sha256={wheel["sha256"]}">{shown}</a><br>\n'
+        files.append(
+            {
+                "filename": wheel["filename"],
+                "hashes": {"sha256": wheel["sha256"]},
+                "size": wheel["size"],
+                "url": href,
+            }
+        )
+    return {
+        f"pypi/simple/{name}/index.html": _page(f"Links for {name}", links),
+        f"pypi/simple/{name}/index.json": canonical_json(
+            {"files": files, "meta": {"api-version": "1.0"}, "name": name}
+        ),
+    }
+
+
+def _page(title: str, body: str) -> bytes:
+    return (
+        '<!DOCTYPE html>\n<html><head><meta name="pypi:repository-version" content="1.0">'
+        f"<title>{title}</title></head><body>\n{body}</body></html>\n"
+    ).encode()
+
+
+def oci_tree(lock: Mapping[str, Any], store: BlobStore) -> Tree:
+    """The pull side of an OCI registry for the lock's images.
+
+    Args:
+        lock: The lock.
+        store: Holds the images' blobs.
+
+    Returns:
+        Files below `v2/`.
+
+    Raises:
+        IntegrityError: The store lacks an image.
+    """
+    tree: Tree = {}
+    for image in lock["images"]:
+        blobs = image_blobs(image["digest"], store)
+        if blobs is None:
+            raise IntegrityError(
+                f"laying out image {image['name']}@{image['digest']}: the store does not hold it"
+            )
+        here = f"v2/{image['name']}"
+        tree |= {f"{here}/blobs/sha256:{blob}": Linked(blob) for blob in blobs}
+        tree[f"{here}/manifests/{image['digest']}"] = Linked(blobs[0])
+        tree[f"{here}/manifests/{image['version']}"] = Linked(blobs[0])
+        tree[f"{here}/tags/list"] = json.dumps({"name": image["name"], "tags": [image["version"]]}).encode()
+    return tree
+
+
+def write_tree(tree: Tree, root: Path, store: BlobStore) -> dict[str, dict[str, Any]]:
+    """Write a tree below a directory, readable by all.
+
+    Args:
+        tree: Files by path.
+        root: The directory.
+        store: Where linked files lie.
+
+    Returns:
+        `sha256` and `size` of each file, by path.
+    """
+    listed: dict[str, dict[str, Any]] = {}
+    for path in sorted(tree):
+        content, target = tree[path], root / path
+        if isinstance(content, Linked):
+            store.place(content, target)
+            listed[path] = {"sha256": str(content), "size": target.stat().st_size}
+        else:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+            target.chmod(0o644)
+            listed[path] = {"sha256": sha256(content).hexdigest(), "size": len(content)}
+    for directory in [root, *(path for path in root.rglob("*") if path.is_dir())]:
+        directory.chmod(0o755)
+    return listed
