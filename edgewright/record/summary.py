@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A record for a person, as text. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["summary"]
+
+
+def summary(record: Mapping[str, Any]) -> str:
+    """A page about one record: what the device is, what was seen, and what follows.
+
+    Args:
+        record: a checked record.
+    """
+    device, release = record["device"], record["release"]
+    lines = [
+        f"{record['host']}: {record['verdict'].upper()}",
+        f"  {record['reason']}",
+        "",
+        f"release      {release['name']} {release['version']}, profile {record['profile']}",
+        f"measured     {record['started']} to {record['finished']} (the device's clock)",
+        f"kernel       {device['uname']}",
+        f"command line {device['cmdline']}",
+        f"CPUs         {record['wakeup']['cpus']} in {record['wakeup']['slice']}: partition reads"
+        f" {device['partition'] or 'nothing'}",
+        f"machine      {device['cpus']} CPUs, {_mib(device['memory_kib'])}, virtualisation:"
+        f" {device['virtualisation'] or 'unknown'}",
+        f"certificate  sha256 {record['certificate_sha256']}",
+    ]
+    lines += [f"image        {name} {digest}" for name, digest in sorted(device["images"].items())]
+    lines += [f"package      {name} {version}" for name, version in sorted(device["packages"].items())]
+    lines += ["", *_times("latency", record["latency"], f"p99 <= {record['intent']['latency_p99_ms']:g} ms")]
+    late = record["latency"]["late"]
+    lines.append(
+        f"             {record['latency']['rate_hz']:g} requests a second"
+        f" (wanted {record['latency']['rate_wanted_hz']:g}), {late} planned times missed"
+    )
+    if record["wakeup"]["error"]:
+        lines.append(f"wake-up      not measured: {record['wakeup']['error']}")
+    else:
+        lines += _times("wake-up", record["wakeup"], f"worst <= {record['intent']['wakeup_worst_us']:g} us")
+    lines += ["", "labels"]
+    lines += [f"  {label['text']:<16} read as {_read(label['read'])}" for label in record["labels"]]
+    lines += [""]
+    for name, judged in record["judged"].items():
+        lines.append(f"{name:<12} {judged['verdict']}")
+        lines += [f"             {reason}" for reason in judged["reasons"]]
+    lines += ["", record["statement"]]
+    return "\n".join(lines)
+
+
+def _times(name: str, times: Mapping[str, Any], limit: str) -> list[str]:
+    unit = times["unit"]
+    head = f"{name:<12} N {times['n']} in {times['duration_s']:g} s; intent: {limit}"
+    lines = [head]
+    for entry in times["quantiles"]:
+        low = "none" if entry["low"] is None else f"{entry['low']:g}"
+        high = "none (too few)" if entry["high"] is None else f"{entry['high']:g}"
+        lines.append(
+            f"             p{entry['p'] * 100:g} observed {entry['value']:g} {unit}, bounds {low} to {high}"
+        )
+    if times["worst"] is not None:
+        lines.append(f"             worst observed {times['worst']:g} {unit}")
+    return lines
+
+
+def _read(read: Mapping[str, int]) -> str:
+    return ", ".join(f"{text!r} {count} times" for text, count in read.items()) or "nothing"
+
+
+def _mib(kib: int | None) -> str:
+    return "memory unknown" if kib is None else f"{kib // 1024} MiB"
