@@ -92,6 +92,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
 
 
+def _give_memory_back() -> None:
+    """Return to the kernel what loading no longer needs; with glibc, 17 MB of 119 with the label reader."""
+    import ctypes  # noqa: PLC0415 # numpy has loaded it already
+
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:  # other C libraries do without
+        trim(0)
+
+
 def _run(config: ServerConfig, *, check_only: bool, began: float) -> int:
     # Imported here: a wrong option is told before numpy and the engine are loaded, which takes seconds on
     # a slow or emulated CPU.
@@ -113,6 +122,7 @@ def _run(config: ServerConfig, *, check_only: bool, began: float) -> int:
     from edgewright_runtime.server import address_of, listen, serve  # noqa: PLC0415
     from edgewright_runtime.work import Work  # noqa: PLC0415
 
+    _give_memory_back()
     work = Work(config.workers, config.queue, cpus[0] if cpus else None)
     app = make_app(config, repository, work, Metrics())
     listening = listen(config)

@@ -15,8 +15,8 @@ from edgewright_runtime.errors import ModelError, RequestError, one_line
 # usage data to a server of Microsoft's, from the moment they are imported. A device does neither.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
-import onnxruntime  # noqa: E402
-from onnxruntime.capi import onnxruntime_pybind11_state as _state  # noqa: E402
+import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as _state
 
 __all__ = ["OnnxBackend", "load"]
 
