@@ -6,12 +6,12 @@ from __future__ import annotations
 import subprocess
 from typing import Protocol
 
-from edgewright.errors import InputError
+from edgewright.twin.container import ContainerTwin
 from edgewright.twin.spec import TwinSpec
 from edgewright.twin.tools import Say, say_print
 from edgewright.twin.vm import VmTwin
 
-__all__ = ["Twin", "TwinSpec", "VmTwin", "make_twin"]
+__all__ = ["ContainerTwin", "Twin", "TwinSpec", "VmTwin", "make_twin"]
 
 
 class Twin(Protocol):
@@ -45,6 +45,4 @@ class Twin(Protocol):
 
 def make_twin(spec: TwinSpec, say: Say = say_print) -> Twin:
     """The twin that a spec asks for."""
-    if spec.kind == "vm":
-        return VmTwin(spec, say)
-    raise InputError(f"making twin {spec.name}: no such kind of twin: {spec.kind}")
+    return VmTwin(spec, say) if spec.kind == "vm" else ContainerTwin(spec, say)

@@ -1,0 +1,274 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A container twin: Debian with systemd and sshd under podman, up in seconds, for fast role tests.
+
+It shares the host's kernel, so it has no boot loader, no kernel of its own and no cgroup v2 cpuset:
+roles that touch those need the VM. Its network is podman's internal one, named `edgewright`; the
+host's end of the bridge, 10.213.0.1, is where it finds the depot. There is no route to anywhere else.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import resource
+import subprocess
+import tarfile
+import tempfile
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+from edgewright.errors import EdgewrightError, UnreachableError
+from edgewright.paths import cache_dir
+from edgewright.twin.disk import DeviceFile, device_files
+from edgewright.twin.image import make_tree
+from edgewright.twin.keys import controller_key, forget_host_key, locked, remember_host_key
+from edgewright.twin.qemu import vm_uuid
+from edgewright.twin.recipe import container_recipe
+from edgewright.twin.spec import CONTAINER_GATEWAY, CONTAINER_SUBNET, TwinSpec
+from edgewright.twin.ssh import run_ssh, wait_for_ssh
+from edgewright.twin.tools import Say, need, run_quiet, say_print
+
+__all__ = ["NETWORK", "ContainerTwin", "create_command", "image_tag", "limits"]
+
+NETWORK = "edgewright"
+_PODMAN = ("podman", "--runtime", "runc")  # crun refuses the hybrid cgroup layout
+_BOOT_S = 120.0
+
+
+def image_tag() -> str:
+    """The container image's name, with its recipe's digest as tag."""
+    return f"localhost/edgewright-twin:{container_recipe().digest[:12]}"
+
+
+def limits(nofile_hard: int, nproc_hard: int) -> list[str]:
+    """podman's `--ulimit` options: never above the host's own, which takes a capability it may lack.
+
+    Args:
+        nofile_hard: the host's hard limit of open files; `resource.RLIM_INFINITY` for none.
+        nproc_hard: the host's hard limit of processes; likewise.
+    """
+    options = []
+    for name, hard, most in (("nofile", nofile_hard, 65536), ("nproc", nproc_hard, 32768)):
+        value = most if hard == resource.RLIM_INFINITY else min(hard, most)
+        options += ["--ulimit", f"{name}={value}:{value}"]
+    return options
+
+
+def create_command(spec: TwinSpec, name: str, ulimits: list[str]) -> list[str]:
+    """The command that creates, and does not start, a twin's container.
+
+    Args:
+        spec: the twin.
+        name: the container's name.
+        ulimits: as `limits` makes them.
+    """
+    return [
+        *(*_PODMAN, "create", "--name", name, "--hostname", spec.name, "--systemd=always"),
+        *("--network", NETWORK, "--ip", spec.address, "--no-hosts", "--memory", f"{spec.memory_mib}m"),
+        *("--label", f"edgewright.state={spec.state_dir}"),
+        *ulimits,
+        *(image_tag(), "/sbin/init"),
+    ]
+
+
+class ContainerTwin:
+    """A container that stands in for a device.
+
+    Args:
+        spec: what it shall be; its kind is `container`.
+        say: gets lines of progress.
+    """
+
+    def __init__(self, spec: TwinSpec, say: Say = say_print) -> None:
+        self.spec = spec
+        self._say = say
+
+    @property
+    def container(self) -> str:
+        """The container's name: the twin's, and eight digits of its place, so that sites do not collide."""
+        return f"edgewright-{self.spec.name}-{vm_uuid(self.spec)[:8]}"
+
+    def _inspect(self) -> dict[str, Any] | None:
+        """podman's own record of the container, or None when there is none."""
+        need("podman", "runc")
+        done = subprocess.run(
+            ["podman", "container", "inspect", self.container], capture_output=True, text=True, check=False
+        )
+        if done.returncode != 0:
+            if "no such container" in done.stderr.lower():
+                return None
+            raise EdgewrightError(f"looking at twin {self.spec.name}: podman failed: {done.stderr.strip()}")
+        record: dict[str, Any] = json.loads(done.stdout)[0]
+        return record
+
+    def is_up(self) -> bool:
+        """Whether its container runs."""
+        record = self._inspect()
+        return record is not None and bool(record["State"]["Running"])
+
+    def accelerator(self) -> str | None:
+        """`host` while it runs, else None: its programs run on the host's CPU and kernel."""
+        return "host" if self.is_up() else None
+
+    def up(self, timeout_s: float = _BOOT_S) -> bool:
+        """Start the twin unless it runs, and wait until ssh lets the controller in.
+
+        Args:
+            timeout_s: seconds for the start.
+
+        Returns:
+            True when it was started, False when it was up already.
+
+        Raises:
+            EdgewrightError: image, network or container failed.
+            UnreachableError: it does not come up; the message ends with its console's last lines.
+            MissingToolError: a program is not installed.
+        """
+        need("podman", "runc", "ssh")
+        with locked(self.spec.directory / ".lock"):
+            controller_key(self.spec)
+            remember_host_key(self.spec)
+            started = not self.is_up()
+            if started:
+                self._start()
+            try:
+                took = wait_for_ssh(
+                    self.spec,
+                    phase=lambda: "systemd starting",
+                    alive=self.is_up,
+                    say=self._say,
+                    timeout_s=timeout_s,
+                )
+            except UnreachableError as error:
+                raise UnreachableError(f"{error}; the end of its console:\n{self._console()}") from error
+            if started:
+                self._say(f"{self.spec.name}: ssh after {took:.0f} s")
+        return started
+
+    def _start(self) -> None:
+        doing = f"starting twin {self.spec.name}"
+        if self._inspect() is None:
+            container_image(self._say)
+            _network()
+            hard = [resource.getrlimit(what)[1] for what in (resource.RLIMIT_NOFILE, resource.RLIMIT_NPROC)]
+            run_quiet(create_command(self.spec, self.container, limits(*hard)), doing)
+            self._lay_down_files(doing)
+        run_quiet([*_PODMAN, "start", self.container], doing)
+
+    def _lay_down_files(self, doing: str) -> None:
+        """Put the device's own files into the container before its first start."""
+        files = device_files(self.spec, uuid.uuid4().hex)
+        packed = _tar({path: files[path] for path in files if path != "/etc/hostname"})  # podman's own mount
+        done = subprocess.run(
+            ["podman", "cp", "-", f"{self.container}:/"], input=packed, capture_output=True, check=False
+        )
+        if done.returncode != 0:
+            said = done.stderr.decode("utf-8", "replace").strip()
+            run_quiet(["podman", "rm", "-f", self.container], doing)
+            raise EdgewrightError(f"{doing}: podman did not take its files: {said}")
+
+    def _console(self) -> str:
+        done = subprocess.run(
+            ["podman", "logs", "--tail", "20", self.container], capture_output=True, text=True, check=False
+        )
+        return (done.stdout + done.stderr).strip()
+
+    def run(
+        self, command: str, *, stdin: str | None = None, timeout_s: float = 120.0
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a shell command on the twin as root, as `edgewright.twin.ssh.run_ssh` does."""
+        return run_ssh(self.spec, command, stdin=stdin, timeout_s=timeout_s)
+
+    def down(self, timeout_s: float = 20.0) -> bool:
+        """Stop the twin in order (systemd shuts down); after the time, kill it.
+
+        Args:
+            timeout_s: seconds for an orderly end.
+
+        Returns:
+            True when it was running.
+        """
+        if not self.is_up():
+            return False
+        run_quiet(
+            ["podman", "stop", "-t", f"{timeout_s:.0f}", self.container], f"stopping twin {self.spec.name}"
+        )
+        return True
+
+    def kill(self) -> bool:
+        """Kill every process of the twin at once. Its files stay. Returns False when it was down."""
+        if not self.is_up():
+            return False
+        doing = f"cutting the power of twin {self.spec.name}"
+        run_quiet(["podman", "kill", "-s", "KILL", self.container], doing)
+        for _ in range(100):
+            if not self.is_up():
+                return True
+            time.sleep(0.1)
+        raise EdgewrightError(f"{doing}: container {self.container} did not end in 10 s")
+
+    def purge(self) -> None:
+        """Stop the twin and forget it: container, host key, files."""
+        if self._inspect() is not None:
+            run_quiet(["podman", "rm", "-f", "-t", "0", self.container], f"forgetting twin {self.spec.name}")
+        forget_host_key(self.spec)
+        for path in (
+            self.spec.directory / "ssh_host_ed25519_key",
+            self.spec.directory / "ssh_host_ed25519_key.pub",
+        ):
+            path.unlink(missing_ok=True)
+
+
+def _tar(files: dict[str, DeviceFile]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for path, content in sorted(files.items()):
+            member = tarfile.TarInfo(path.lstrip("/"))
+            member.size, member.mode = len(content.data), content.mode
+            archive.addfile(member, io.BytesIO(content.data))
+    return buffer.getvalue()
+
+
+def _network() -> None:
+    """Make the containers' internal network unless it is there."""
+    doing = f"making the network {NETWORK}"
+    with locked(cache_dir() / "twins" / ".network.lock"):
+        if subprocess.run(["podman", "network", "exists", NETWORK], check=False).returncode == 0:
+            return
+        run_quiet(
+            [
+                *("podman", "network", "create", "--internal", "--disable-dns"),
+                *("--subnet", str(CONTAINER_SUBNET), "--gateway", str(CONTAINER_GATEWAY), NETWORK),
+            ],
+            doing,
+        )
+
+
+def container_image(say: Say) -> str:
+    """Get the container image from podman's store, or make it. Returns its name.
+
+    Args:
+        say: gets progress.
+
+    Raises:
+        EdgewrightError: a step failed.
+        MissingToolError: a program is not installed.
+    """
+    recipe, tag = container_recipe(), image_tag()
+    (cache_dir() / "twins").mkdir(exist_ok=True)
+    with locked(cache_dir() / "twins" / f".{recipe.label}.lock"):
+        if subprocess.run(["podman", "image", "exists", tag], check=False).returncode == 0:
+            return tag
+        start = time.monotonic()
+        say(f"making the image {recipe.label} (kept in podman's store; about half a minute)")
+        with tempfile.TemporaryDirectory(prefix=f".{recipe.label}.", dir=cache_dir() / "twins") as work:
+            packed = Path(work) / "tree.tar"
+            make_tree(recipe, packed, Path(work) / "build.log", say)
+            run_quiet(
+                ["podman", "import", "--quiet", os.fspath(packed), tag], f"making the image {recipe.label}"
+            )
+        say(f"made the image {recipe.label} in {time.monotonic() - start:.0f} s")
+    return tag
