@@ -4,12 +4,19 @@
 from __future__ import annotations
 
 import os
+import tomllib
 from pathlib import Path
 
 import pytest
 
+from edgewright_runtime import __version__
 from edgewright_runtime.config import ServerConfig, config_from, usable_cpus
 from edgewright_runtime.errors import ConfigError
+
+
+def test_one_version_number() -> None:
+    root = tomllib.loads((Path(__file__).resolve().parents[2] / "pyproject.toml").read_text())
+    assert root["project"]["version"] == __version__
 
 
 def test_defaults(tmp_path: Path) -> None:

@@ -259,9 +259,8 @@ def test_full_queue_is_503_and_the_event_loop_stays_free(served_power: Path) -> 
     with Served(served_power, *options) as server:
         running = [in_background(server, BIG) for _ in range(2)]
         wait_for_computing(server, 2)
-        began = time.monotonic()
         status, answer, headers = server.ask("POST", "/v2/models/power/infer", *big_request(2))
-        assert time.monotonic() - began < 1, "a refusal waits for nothing"
+        assert not all(answers for _, answers in running), "a refusal waits for nothing"
         assert (status, headers["retry-after"]) == (503, "1")
         assert "the queue is full: 2 requests are in flight" in answer["error"]
         for thread, answers in running:
