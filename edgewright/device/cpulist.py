@@ -50,7 +50,7 @@ def parse_cpus(text: object, what: str = VARIABLE) -> frozenset[int]:
         return frozenset()
     found: set[int] = set()
     for part in text.strip().split(","):
-        match = _PART.match(part.strip())
+        match = _PART.fullmatch(part.strip())
         if not match:
             raise InputError(
                 f"{what}: cannot read {part.strip()!r} in {text!r}: expected numbers and ranges joined by"

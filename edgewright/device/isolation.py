@@ -58,7 +58,7 @@ def want(variables: Mapping[str, Any], profile: Mapping[str, Any], lock: Mapping
         InputError: the CPU list or the slice's name cannot be.
     """
     name = variables.get(SLICE)
-    if not isinstance(name, str) or not _TOP_LEVEL.match(name) or name in _TAKEN:
+    if not isinstance(name, str) or not _TOP_LEVEL.fullmatch(name) or name in _TAKEN:
         raise InputError(
             f"{SLICE}: cannot take {name!r}: expected the name of a slice of its own at the top level, such"
             ' as "edgert.slice": small letters, digits and _, no dash (a-b.slice lies below a.slice), and not'

@@ -75,7 +75,7 @@ def want(variables: Mapping[str, Any], profile: Mapping[str, Any], lock: Mapping
             if _name(parameter) in ours:
                 raise InputError(
                     f"kernel_cmdline sets {parameter!r}, which is derived from {CPUS} already: remove it"
-                    " there, or set kernel_isolation_parameters to false and give all such parameters yourself"
+                    " there, or set kernel_isolation_parameters to false and give all such ones yourself"
                 )
         cmdline = [*derived, *cmdline]
     sysctl = _sysctl(variables.get("kernel_sysctl") or {})
@@ -134,7 +134,7 @@ def _cmdline(value: object) -> list[str]:
             f'kernel_cmdline: expected a list of parameters such as ["skew_tick=1"], got {value!r}'
         )
     for parameter in value:
-        if not isinstance(parameter, str) or not _PARAMETER.match(parameter):
+        if not isinstance(parameter, str) or not _PARAMETER.fullmatch(parameter):
             raise InputError(
                 f"kernel_cmdline: cannot take {parameter!r}: expected one parameter of printable ASCII"
                 ' without spaces, quotes, $, ` or \\, such as "skew_tick=1"; write several as several items'
@@ -163,7 +163,7 @@ def _sysctl(value: object) -> dict[str, str]:
         )
     settings = {}
     for key, setting in value.items():
-        if not isinstance(key, str) or not _SYSCTL_KEY.match(key):
+        if not isinstance(key, str) or not _SYSCTL_KEY.fullmatch(key):
             raise InputError(
                 f"kernel_sysctl: {key!r} is no sysctl key: expected one such as vm.stat_interval"
             )
