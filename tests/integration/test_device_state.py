@@ -62,13 +62,48 @@ class Site:
 
     path: Path
 
-    def variables(self, **changes: Any) -> None:
-        values = {
-            **VARIABLES,
-            "edgewright_state_dir": str(self.path / "state"),
-            "edgewright_release_dir": str(self.path / "release"),
-            **changes,
+    @classmethod
+    def make(cls, path: Path) -> Site:
+        """A site with good variables below a directory."""
+        for folder in ("inventory/group_vars", "inventory/host_vars", "release", "state"):
+            (path / folder).mkdir(parents=True)
+        (path / "release/release.lock.yml").write_text(yaml.safe_dump(_lock()), encoding="utf-8")
+        made = cls(path)
+        made.hosts("reader-01")
+        made.variables()
+        return made
+
+    def hosts(self, *devices: str) -> None:
+        """Write the inventory's hosts."""
+        local = {"ansible_connection": "local"}
+        groups = {
+            "devices": {"hosts": dict.fromkeys(devices, local)},
+            "controller": {"hosts": {"localhost": local}},
         }
+        (self.path / "inventory/hosts.yml").write_text(yaml.safe_dump(groups), encoding="utf-8")
+
+    def faulty(self, cases: dict[str, dict[str, Any]]) -> dict[str, str]:
+        """Make one device for each case, with these changes; None takes a variable away from all.
+
+        Returns:
+            Case to device.
+        """
+        names = {case: f"device-{number:02}" for number, case in enumerate(cases, 1)}
+        self.hosts(*names.values())
+        self.variables(**dict.fromkeys(self._values(), None))
+        for case, name in names.items():
+            values = {**self._values(), **cases[case]}
+            text = yaml.safe_dump({key: value for key, value in values.items() if value is not None})
+            (self.path / f"inventory/host_vars/{name}.yml").write_text(text, encoding="utf-8")
+        return names
+
+    def _values(self) -> dict[str, Any]:
+        places = {"edgewright_state_dir": "state", "edgewright_release_dir": "release"}
+        return {**VARIABLES, **{name: str(self.path / place) for name, place in places.items()}}
+
+    def variables(self, **changes: Any) -> None:
+        """Write the variables of all hosts: the good ones, changed; None takes one away."""
+        values = {**self._values(), **changes}
         text = yaml.safe_dump({name: value for name, value in values.items() if value is not None})
         (self.path / "inventory/group_vars/all.yml").write_text(text, encoding="utf-8")
 
@@ -131,17 +166,7 @@ class Site:
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
     """A site of its own for a test."""
-    for folder in ("inventory/group_vars", "inventory/host_vars", "release", "state"):
-        (tmp_path / folder).mkdir(parents=True)
-    hosts = {
-        "devices": {"hosts": {"reader-01": {"ansible_connection": "local"}}},
-        "controller": {"hosts": {"localhost": {"ansible_connection": "local"}}},
-    }
-    (tmp_path / "inventory/hosts.yml").write_text(yaml.safe_dump(hosts), encoding="utf-8")
-    (tmp_path / "release/release.lock.yml").write_text(yaml.safe_dump(_lock()), encoding="utf-8")
-    made = Site(tmp_path)
-    made.variables()
-    return made
+    return Site.make(tmp_path / "site")
 
 
 def _snapshot() -> dict[str, tuple[int, int, int]]:
@@ -218,16 +243,16 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
     "no profile": (
         {"edgewright_profile": None},
         {},
-        ["host reader-01 has no hardware profile: set edgewright_profile in host_vars/reader-01/", "x86_vm"],
+        ["host {host} has no hardware profile: set edgewright_profile in host_vars/{host}/", "x86_vm"],
     ),
-    "unknown profile": ({"edgewright_profile": "x86_wm"}, {}, ["host reader-01", "did you mean x86_vm?"]),
+    "unknown profile": ({"edgewright_profile": "x86_wm"}, {}, ["host {host}", "did you mean x86_vm?"]),
     "unknown area": ({}, {"areas": ["kernal"]}, ["there is no area 'kernal'", "did you mean kernel?"]),
     "CPUs that the device lacks": (
         {"isolation_cpus": "2-7"},
         {},
-        ["host reader-01", "isolation_cpus", "2-7"],
+        ["host {host}", "isolation_cpus", "2-7"],
     ),
-    "no CPU for the system": ({"isolation_cpus": "0-3"}, {}, ["host reader-01", "isolation_cpus", "0-3"]),
+    "no CPU for the system": ({"isolation_cpus": "0-3"}, {}, ["host {host}", "isolation_cpus", "0-3"]),
     "no lock": ({"edgewright_release_dir": "/nowhere"}, {}, ["/nowhere/release.lock.yml does not exist"]),
     "undefined": (
         {"edgewright_state_dir": None},
@@ -237,15 +262,30 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def refusals(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Answers of one play over one device for each case of `REFUSED`: case to device and result."""
+    site = Site.make(tmp_path_factory.mktemp("refused") / "site")
+    names = site.faulty(
+        {case: {**changes, "my": arguments} for case, (changes, arguments, _) in REFUSED.items()}
+    )
+    lock = "{{ edgewright_release_dir }}/release.lock.yml"
+    run = site.play(
+        {"edgewright.factory.device_state": {"lock": lock, "areas": "{{ my.areas | default([]) }}"}}
+    )
+    assert set(run.results) == set(names.values()), run.output
+    return {case: (name, run.results[name]) for case, name in names.items()}
+
+
 @pytest.mark.parametrize("case", REFUSED)
-def test_bad_input_is_refused_before_the_device_is_asked(site: Site, case: str) -> None:
-    changes, arguments, parts = REFUSED[case]
-    site.variables(**changes)
-    state = site.state(**arguments)
+def test_bad_input_is_refused_before_the_device_is_asked(
+    refusals: dict[str, tuple[str, dict[str, Any]]], case: str
+) -> None:
+    host, state = refusals[case]
     assert state["failed"] is True
     assert "have" not in state
-    for part in parts:
-        assert part in state["msg"]
+    for part in REFUSED[case][2]:
+        assert part.format(host=host) in state["msg"]
 
 
 def test_a_want_is_not_taken_from_a_task(site: Site) -> None:
@@ -283,7 +323,7 @@ def test_an_unknown_variable_is_named_with_its_place(site: Site) -> None:
 
 
 FAULTS: dict[str, tuple[dict[str, Any], list[str]]] = {
-    "no profile": ({"edgewright_profile": None}, ["host reader-01 has no hardware profile"]),
+    "no profile": ({"edgewright_profile": None}, ["host {host} has no hardware profile"]),
     "wrong type": ({"kernel_sysctl": "many"}, ['kernel_sysctl is "many"', "dict"]),
     "wrong bool": ({"kernel_isolation_parameters": "perhaps"}, ["kernel_isolation_parameters"]),
     "CPUs that the device lacks": ({"isolation_cpus": "2-7"}, ["isolation_cpus", "2-7"]),
@@ -297,11 +337,19 @@ FAULTS: dict[str, tuple[dict[str, Any], list[str]]] = {
 }
 
 
-@pytest.mark.parametrize("case", FAULTS)
-def test_a_fault_of_the_inventory_is_told(site: Site, case: str) -> None:
-    changes, parts = FAULTS[case]
-    site.variables(**changes)
+@pytest.fixture(scope="module")
+def faults(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Answers of one play over one device for each case of `FAULTS`: case to device and result."""
+    site = Site.make(tmp_path_factory.mktemp("faults") / "site")
+    names = site.faulty({case: changes for case, (changes, _) in FAULTS.items()})
     run = site.validate()
-    assert run.rc != 0
-    for part in parts:
-        assert part in run.results["reader-01"]["msg"]
+    assert set(run.results) == set(names.values()), run.output
+    return {case: (name, run.results[name]) for case, name in names.items()}
+
+
+@pytest.mark.parametrize("case", FAULTS)
+def test_a_fault_of_the_inventory_is_told(faults: dict[str, tuple[str, dict[str, Any]]], case: str) -> None:
+    host, answer = faults[case]
+    assert answer["failed"] is True
+    for part in FAULTS[case][1]:
+        assert part.format(host=host) in answer["msg"]
