@@ -13,7 +13,6 @@ from __future__ import annotations
 import grp
 import hashlib
 import ipaddress
-import json
 import os
 import pwd
 import re
@@ -125,17 +124,21 @@ def render_config(options: ServeOptions, state: Path) -> str:
         keep_trailing_newline=True,
         autoescape=False,  # noqa: S701 - a configuration file, not HTML
     )
+    tls = hashlib.sha256()
+    for path in (options.certificate, options.client_ca):
+        tls.update(path.read_bytes())
     return loader.get_template("nginx.conf.j2").render(
         depot_dir=str(options.depot.resolve()),
         depot_listen=list(options.listen),
         depot_certificate=str(options.certificate.resolve()),
         depot_key=str(options.key.resolve()),
         depot_client_ca=str(options.client_ca.resolve()),
-        depot_run_dir=str(state.resolve()),
-        depot_access_log=str(state.resolve() / "access.log"),
-        depot_error_log=str(state.resolve() / "error.log"),
+        __depot_run_dir=str(state.resolve()),
+        __depot_access_log=str(state.resolve() / "access.log"),
+        __depot_error_log=str(state.resolve() / "error.log"),
         depot_worker_user=worker_user(options.depot),
-        depot_workers=2,
+        __depot_workers=2,
+        __depot_tls_sha256=tls.hexdigest(),
     )
 
 
@@ -153,7 +156,7 @@ class DepotService:
         """Write and check the configuration.
 
         Returns:
-            Whether anything differs from what was written before: configuration or the TLS files' content.
+            Whether anything differs from what was written before: configuration or certificates.
         """
         options.check()
         if shutil.which("nginx") is None and not Path(_nginx()).is_file():
@@ -161,23 +164,17 @@ class DepotService:
         self._state.mkdir(parents=True, exist_ok=True)
         self._state.chmod(0o755)
         config = render_config(options, self._state)
-        tls = hashlib.sha256()
-        for path in (options.certificate, options.key, options.client_ca):
-            tls.update(path.read_bytes())
-        told = json.dumps({"config": hashlib.sha256(config.encode()).hexdigest(), "tls": tls.hexdigest()})
-        note = self._state / "served.json"
-        same = note.is_file() and note.read_text() == told
-        (self._state / _CONFIG).write_text(config)
-        if not same:
-            done = subprocess.run(
-                [_nginx(), "-t", "-q", *self._arguments()], capture_output=True, text=True, check=False
-            )
-            if done.returncode != 0:
-                raise InputError(
-                    f"serving the depot: nginx refuses {self._state / _CONFIG}: {done.stderr.strip()}"
-                )
-            note.write_text(told)
-        return not same
+        path = self._state / _CONFIG
+        if path.is_file() and path.read_text() == config:
+            return False
+        path.write_text(config)
+        done = subprocess.run(
+            [_nginx(), "-t", "-q", *self._arguments()], capture_output=True, text=True, check=False
+        )
+        if done.returncode != 0:
+            path.unlink()  # so that the next run looks again
+            raise InputError(f"serving the depot: nginx refuses its configuration: {done.stderr.strip()}")
+        return True
 
     def up(self, options: ServeOptions) -> str:
         """Have it served.
@@ -213,7 +210,7 @@ class DepotService:
             if child.poll() is not None:
                 break
             time.sleep(0.05)
-        (self._state / "served.json").unlink(missing_ok=True)
+        (self._state / _CONFIG).unlink(missing_ok=True)
         raise UnreachableError(f"serving the depot: nginx did not come up: {self._log_end()}")
 
     def down(self) -> bool:
