@@ -87,11 +87,13 @@ def test_a_roles_variables_bear_its_name_and_tell_their_meaning(role: str) -> No
 
 @pytest.mark.parametrize("role", ROLES)
 def test_every_default_has_its_words(role: str) -> None:
-    """`defaults/main.yml` is the manual: a comment stands above each variable."""
+    """`defaults/main.yml` is the manual: a comment begins each paragraph of variables."""
     lines = (ROOT / "roles" / role / "defaults/main.yml").read_text(encoding="utf-8").splitlines()
     for name in _defaults(role):
         number = next(index for index, line in enumerate(lines) if line.startswith(f"{name}:"))
-        assert lines[number - 1].startswith("#"), f"roles/{role}/defaults/main.yml: no comment above {name}"
+        while number > 0 and lines[number - 1].strip():
+            number -= 1
+        assert lines[number].startswith("#"), f"roles/{role}/defaults/main.yml: no comment above {name}"
 
 
 @pytest.mark.parametrize("role", ROLES)
