@@ -73,7 +73,13 @@ class ActionModule(ActionBase):
             problems += _role_problems(host, variables, specs, CONTROLLER_ROLES)
         if "devices" in groups:
             problems += _role_problems(host, variables, specs, AREA_NAMES)
-            problems += self._device_problems(host, variables, task_vars)
+            missing = [name for name in _required(specs, AREA_NAMES) if name not in variables]
+            # An area says of a missing variable what is said above already.
+            problems += [
+                problem
+                for problem in self._device_problems(host, variables, task_vars)
+                if not any(name in problem for name in missing)
+            ]
         else:
             problems += site_problems(host, _site(variables), None)
         problems = list(dict.fromkeys(problems))
@@ -140,16 +146,22 @@ def _role_problems(
     problems = []
     for role in roles:
         spec = specs.get(role)
-        for name, option in (spec.options if spec else {}).items():
+        for name in spec.options if spec else ():
             if name in variables:
                 problem = variables.problem(name)
                 problems += [problem] if problem else []
-            elif spec and option.get("required") and name in spec.main:
+            elif name in _required(specs, (role,)):
                 problems.append(
                     f"host {host}: {name} is not set, and the role {role} cannot do without it:"
                     f" set it in the inventory as roles/{role}/README.md says"
                 )
     return problems
+
+
+def _required(specs: Mapping[str, RoleSpec], roles: tuple[str, ...]) -> list[str]:
+    """Variables that these roles cannot do without."""
+    found = [specs[role] for role in roles if role in specs]
+    return [name for spec in found for name in sorted(spec.main) if spec.options[name].get("required")]
 
 
 def _message(host: str, problems: list[str]) -> str:

@@ -328,6 +328,10 @@ FAULTS: dict[str, tuple[dict[str, Any], list[str]]] = {
     "wrong bool": ({"kernel_isolation_parameters": "perhaps"}, ["kernel_isolation_parameters"]),
     "CPUs that the device lacks": ({"isolation_cpus": "2-7"}, ["isolation_cpus", "2-7"]),
     "no CPU for the system": ({"isolation_cpus": "0-3"}, ["isolation_cpus", "0-3"]),
+    "required variable": (
+        {"isolation_cpus": None},
+        ["host {host}: isolation_cpus is not set, and the role isolation cannot do without it"],
+    ),
     "twin with other CPUs": ({"edgewright_twin": {"kind": "vm", "cpus": 2}}, ["edgewright_twin.cpus is 2"]),
     "no lock": ({"edgewright_release_dir": "/nowhere"}, ["does not exist", "edgewright release lock"]),
     "two at once": (

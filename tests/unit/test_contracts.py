@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import tomllib
 from pathlib import Path
 from types import ModuleType
@@ -87,13 +88,12 @@ def test_a_roles_variables_bear_its_name_and_tell_their_meaning(role: str) -> No
 
 @pytest.mark.parametrize("role", ROLES)
 def test_every_default_has_its_words(role: str) -> None:
-    """`defaults/main.yml` is the manual: a comment begins each paragraph of variables."""
+    """`defaults/main.yml` is the manual: a comment stands above each paragraph of variables."""
     lines = (ROOT / "roles" / role / "defaults/main.yml").read_text(encoding="utf-8").splitlines()
     for name in _defaults(role):
         number = next(index for index, line in enumerate(lines) if line.startswith(f"{name}:"))
-        while number > 0 and lines[number - 1].strip():
-            number -= 1
-        assert lines[number].startswith("#"), f"roles/{role}/defaults/main.yml: no comment above {name}"
+        above = list(itertools.takewhile(str.strip, reversed(lines[:number])))
+        assert any(line.startswith("#") for line in above), f"roles/{role}: no comment above {name}"
 
 
 @pytest.mark.parametrize("role", ROLES)
