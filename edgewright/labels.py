@@ -101,6 +101,9 @@ def decode(output: NDArray[np.floating], alphabet: Sequence[str]) -> str:
             f"reading a model's output: expected shape [1, T, {len(alphabet) + 1}] for an alphabet of "
             f"{len(alphabet)}, got {list(output.shape)}"
         )
-    best = scores.argmax(axis=1)
-    kept = [int(now) for before, now in zip([0, *best[:-1]], best, strict=True) if now not in (before, 0)]
-    return "".join(alphabet[index - 1] for index in kept)
+    text, before = "", 0
+    for now in scores.argmax(axis=1).tolist():
+        if now not in {before, 0}:
+            text += alphabet[now - 1]
+        before = now
+    return text

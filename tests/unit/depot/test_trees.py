@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The depot's trees and the server's configuration, without a server."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from edgewright.depot.build import build_depot
+from edgewright.depot.keys import ReleaseKey
+from edgewright.depot.manifest import load_depot
+from edgewright.depot.serve import DepotService, ServeOptions, render_config, worker_user
+from edgewright.depot.trees import Linked, pypi_tree
+from edgewright.errors import InputError, IntegrityError
+
+EXAMPLE = Path(__file__).resolve().parents[3] / "releases" / "label-reader"
+LOCK = {
+    "python": {
+        "wheels": [
+            {"name": "Typing.Extensions", "filename": "t-1-py3-none-any.whl", "sha256": "a" * 64, "size": 5}
+        ]
+    }
+}
+
+
+def test_the_python_index_says_the_same_twice_with_hashes() -> None:
+    tree = pypi_tree(LOCK)
+    page = tree["pypi/simple/typing-extensions/index.html"]
+    listed = json.loads(tree["pypi/simple/typing-extensions/index.json"])
+    assert f'href="../../files/t-1-py3-none-any.whl#sha256={"a" * 64}"'.encode() in page
+    assert listed["files"][0]["hashes"] == {"sha256": "a" * 64}
+    assert tree["pypi/files/t-1-py3-none-any.whl"] == Linked("a" * 64)
+
+
+def test_a_release_key_is_made_once_and_signs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    key = ReleaseKey(tmp_path / "keys")
+    public = key.ensure()
+    assert "DEVELOPMENT release key" in capsys.readouterr().err
+    assert ReleaseKey(tmp_path / "keys").ensure() == public
+    assert capsys.readouterr().err == ""
+    assert (tmp_path / "keys" / "release.key.asc").stat().st_mode & 0o777 == 0o600
+    inline, apart = key.sign(b"Origin: Edgewright\n")
+    (tmp_path / "Release").write_bytes(b"Origin: Edgewright\n")
+    (tmp_path / "Release.gpg").write_bytes(apart)
+    (tmp_path / "InRelease").write_bytes(inline)
+    ring = tmp_path / "ring.gpg"
+    ring.write_bytes(
+        subprocess.run(["gpg", "--dearmor"], input=public, capture_output=True, check=True).stdout
+    )
+    for signed in (["Release.gpg", "Release"], ["InRelease"]):
+        subprocess.run(
+            ["gpgv", "--keyring", str(ring), *signed], cwd=tmp_path, check=True, capture_output=True
+        )
+    (tmp_path / "Release").write_bytes(b"Origin: Somebody\n")
+    refused = subprocess.run(
+        ["gpgv", "--keyring", str(ring), "Release.gpg", "Release"],
+        cwd=tmp_path,
+        check=False,
+        capture_output=True,
+    )
+    assert refused.returncode != 0
+    assert b"BAD signature" in refused.stderr
+
+
+def test_a_directory_that_is_no_depot_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("mine")
+    with pytest.raises(InputError, match="exists and is no depot; name another place or remove it"):
+        build_depot(EXAMPLE, tmp_path, tmp_path.with_name("keys"))
+    assert (tmp_path / "precious").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("text", "error"), [(None, InputError), ("{", IntegrityError), ('{"schema": "other"}', IntegrityError)]
+)
+def test_what_is_no_depot_is_told(text: str | None, error: type[Exception], tmp_path: Path) -> None:
+    if text is not None:
+        (tmp_path / "depot.json").write_text(text)
+    with pytest.raises(error, match="reading"):
+        load_depot(tmp_path)
+
+
+def _options(folder: Path, *listen: str) -> ServeOptions:
+    for name in ("controller.crt", "controller.key", "root.crt"):
+        (folder / name).write_text(name)
+    return ServeOptions(
+        folder, listen, folder / "controller.crt", folder / "controller.key", folder / "root.crt"
+    )
+
+
+@pytest.mark.parametrize(
+    "address", ["", "8443", "localhost:8443", "1.2.3:80", "1.2.3.4:0", "1.2.3.4:70000", "[::g]:1"]
+)
+def test_a_wrong_address_is_refused(address: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="expected ADDRESS:PORT"):
+        _options(tmp_path, address).check()
+
+
+def test_a_missing_and_a_wrong_certificate_are_refused(tmp_path: Path) -> None:
+    options = _options(tmp_path, "127.0.0.1:8443")
+    with pytest.raises(InputError, match="are no certificate and its key"):
+        options.check()
+    (tmp_path / "root.crt").unlink()
+    with pytest.raises(InputError, match=r"--client-ca .*root\.crt does not exist"):
+        options.check()
+
+
+def test_the_configuration_asks_every_client_for_a_certificate(tmp_path: Path) -> None:
+    options = _options(tmp_path, "127.0.0.1:8443", "[::1]:8443")
+    config = render_config(options, tmp_path / "state")
+    assert "listen 127.0.0.1:8443 ssl;" in config
+    assert "listen [::1]:8443 ssl;" in config
+    assert "ssl_verify_client on;" in config
+    assert f'root "{tmp_path}";' in config
+    (tmp_path / "root.crt").write_text("renewed")
+    assert render_config(options, tmp_path / "state") != config, "a renewed certificate is a change"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can choose another user for the workers")
+def test_workers_are_somebody_who_can_read_the_depot(tmp_path: Path) -> None:
+    open_depot, closed = Path("/srv"), tmp_path / "private" / "depot"
+    closed.mkdir(parents=True)
+    closed.parent.chmod(0o700)
+    assert worker_user(open_depot) == "www-data"
+    assert worker_user(closed) == "root root"
+
+
+def test_a_stale_pid_file_is_no_service(tmp_path: Path) -> None:
+    (tmp_path / "nginx.pid").write_text(str(os.getpid()))
+    assert DepotService(tmp_path).pid() is None
+    assert DepotService(tmp_path).down() is False
