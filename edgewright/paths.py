@@ -28,6 +28,10 @@ def cache_dir() -> Path:
     `EDGEWRIGHT_CACHE` names it; else `$XDG_CACHE_HOME/edgewright`, else `~/.cache/edgewright`.
     """
     named = os.environ.get("EDGEWRIGHT_CACHE")
-    base = Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgewright"
+    base = (
+        Path(named)
+        if named
+        else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgewright"
+    )
     base.mkdir(parents=True, exist_ok=True)
     return base

@@ -80,13 +80,23 @@ class LocalSystem(System):
             group = grp.getgrgid(info.st_gid).gr_name
         except KeyError:
             group = str(info.st_gid)
-        return {"mode": "%04o" % (info.st_mode & 0o7777), "owner": owner, "group": group, "size": info.st_size}
+        return {
+            "mode": "%04o" % (info.st_mode & 0o7777),
+            "owner": owner,
+            "group": group,
+            "size": info.st_size,
+        }
 
     def run(self, argv: List[str], timeout_s: float = 30.0) -> Result:
         environment = dict(os.environ, LC_ALL="C.UTF-8", PATH="/usr/sbin:/usr/bin:/sbin:/bin")
         try:
             done = subprocess.run(
-                argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s, env=environment, check=False
+                argv,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=timeout_s,
+                env=environment,
+                check=False,
             )
         except FileNotFoundError:
             return Result(127, "", "no such program: " + argv[0])
@@ -94,4 +104,6 @@ class LocalSystem(System):
             return Result(124, "", "no answer within %g s" % timeout_s)
         except OSError as error:
             return Result(126, "", str(error))
-        return Result(done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace"))
+        return Result(
+            done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
+        )

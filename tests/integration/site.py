@@ -89,7 +89,9 @@ class Site:
                 "edgewright_release_dir": str(ROOT / "releases" / "label-reader"),
             },
         )
-        self.write("group_vars/controller/zz_test_ports.yml", {"depot_listen": [f"127.0.0.1:{self.depot_port}"]})
+        self.write(
+            "group_vars/controller/zz_test_ports.yml", {"depot_listen": [f"127.0.0.1:{self.depot_port}"]}
+        )
         self.write(
             f"host_vars/{self.device}/edgewright.yml",
             {
@@ -180,7 +182,9 @@ class Site:
             text=True,
             check=False,
         )
-        assert not check or done.returncode == 0, f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        assert not check or done.returncode == 0, (
+            f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        )
         return done.stdout.strip()
 
     def boot_id(self) -> str:

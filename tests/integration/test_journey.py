@@ -123,7 +123,18 @@ def _authority(site: Site, name: str) -> Path:
 def _curl(site: Site, url: str, client: tuple[Path, Path] | None) -> subprocess.CompletedProcess[str]:
     presented = ["--cert", str(client[0]), "--key", str(client[1])] if client else []
     return subprocess.run(
-        ["curl", "-sS", "-m", "90", "--cacert", str(_authority(site, "root.crt")), *presented, "-w", "%{http_code}", url],
+        [
+            "curl",
+            "-sS",
+            "-m",
+            "90",
+            "--cacert",
+            str(_authority(site, "root.crt")),
+            *presented,
+            "-w",
+            "%{http_code}",
+            url,
+        ],
         capture_output=True,
         text=True,
         check=False,
@@ -136,7 +147,16 @@ def _foreign_certificate(directory: Path) -> tuple[Path, Path]:
     subprocess.run(
         [
             *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"),
-            *("-keyout", str(key), "-out", str(certificate), "-days", "2", "-subj", "/CN=mallory/OU=operator"),
+            *(
+                "-keyout",
+                str(key),
+                "-out",
+                str(certificate),
+                "-days",
+                "2",
+                "-subj",
+                "/CN=mallory/OU=operator",
+            ),
         ],
         check=True,
         capture_output=True,
@@ -144,7 +164,9 @@ def _foreign_certificate(directory: Path) -> tuple[Path, Path]:
     return certificate, key
 
 
-def test_wrong_client_certificate_is_refused_by_depot_and_runtime(site: Site, tunnel: int, tmp_path: Path) -> None:
+def test_wrong_client_certificate_is_refused_by_depot_and_runtime(
+    site: Site, tunnel: int, tmp_path: Path
+) -> None:
     good = (_authority(site, "clients/controller.crt"), _authority(site, "clients/controller.key"))
     for url in (
         f"https://127.0.0.1:{site.depot_port}/apt/edgewright-archive-key.asc",

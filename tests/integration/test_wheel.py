@@ -67,7 +67,9 @@ def test_names_work_from_the_installed_wheel(wheel: Path, tmp_path: Path) -> Non
             capture_output=True,
             text=True,
             cwd=tmp_path,
-            env={key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "ANSIBLE"))},
+            env={
+                key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "ANSIBLE"))
+            },
         ).stdout
 
     assert str(packages) in run("-c", "import edgewright; print(edgewright.__file__)")
