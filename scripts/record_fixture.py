@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-
 from ansible_collections.edgewright.factory.plugins.module_utils.system import Result, System
+
 from edgewright.device.areas import AREA_NAMES, want_all
 from edgewright.device.lock import load_lock
 from edgewright.device.profile import carried_profiles, load_profile

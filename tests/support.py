@@ -5,8 +5,9 @@
     have = kernel.read(system, system.want("kernel"))
 
 Below the tree's directory: `root/` with the files, `listings.json`, `stats.json`, `commands.json` and
-`missing.json` with the other answers, `want.json` with the areas' wants of that recording. What was never asked on the machine
-is an error here, so that a probe that starts to read more can't pass on an old recording.
+`missing.json` with the other answers, `want.json` with the areas' wants of that recording. What was never
+asked on the machine is an error here, so that a probe that starts to read more can't pass on an old
+recording.
 """
 
 from __future__ import annotations
@@ -66,6 +67,6 @@ class TreeSystem(System):
     def stat(self, path: str) -> dict[str, object] | None:
         return self._stats[path]
 
-    def run(self, argv: list[str], timeout_s: float = 30.0) -> Result:
+    def run(self, argv: list[str], timeout_s: float = 30.0) -> Result:  # noqa: ARG002 - the interface's
         each = self._commands[tuple(argv)]
         return Result(each["rc"], each["out"], each["err"])
