@@ -132,11 +132,11 @@ def _list(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(rows, indent=2))
         return 0
-    print(f"{'NAME':<20} {'KIND':<10} {'STATE':<6} {'SSH':<24} DEPOT AS SEEN FROM IT")
+    print(f"{'NAME':<20} {'KIND':<10} {'STATE':<6} {'SSH':<20} DEPOT AS SEEN FROM IT")
     for row in rows:
         print(
-            f"{row['name']:<20} {row['kind']:<10} {row['state']:<6} "
-            f"{row['address']}:{row['port']:<{23 - len(str(row['address']))}} {row['depot_host']}:{row['depot_port']}"
+            f"{row['name']:<20} {row['kind']:<10} {row['state']:<6} {row['address']}:{row['port']:<10} "
+            f"{row['depot_host']}:{row['depot_port']}"
         )
     return 0
 
@@ -145,7 +145,8 @@ def _ssh(args: argparse.Namespace) -> int:
     spec = _chosen(args, [args.name])[0]
     if not make_twin(spec).is_up():
         raise InputError(
-            f"opening a session on {spec.name}: it is down; run: edgewright twin up -i {args.inventory} {spec.name}"
+            f"opening a session on {spec.name}: it is down; "
+            f"run: edgewright twin up -i {args.inventory} {spec.name}"
         )
     need("ssh")
     remote = args.command[1:] if args.command[:1] == ["--"] else args.command

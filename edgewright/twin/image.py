@@ -129,6 +129,7 @@ def _disk(recipe: Recipe, tree: Path, work: Path, disk: Path) -> None:
     )
     run_quiet(["mmd", "-i", esp, "::/EFI", "::/EFI/BOOT"], "filling the ESP")
     run_quiet(["mcopy", "-i", esp, str(loader), f"::/EFI/BOOT/{recipe.efi_name}"], "filling the ESP")
+    _drop_inner_partition_table(disk, _FIRST_MIB * _MIB)
     run_quiet(
         [
             *("mke2fs", "-q", "-F", "-t", "ext4", "-L", "root", "-m", "1", "-d", str(tree)),
@@ -137,6 +138,20 @@ def _disk(recipe: Recipe, tree: Path, work: Path, disk: Path) -> None:
         ],
         "making the root file system",
     )
+
+
+def _drop_inner_partition_table(disk: Path, start: int) -> None:
+    """Zero the partition table that mformat puts into a FAT's first sector.
+
+    grub-probe on the device would report it as a nested partition, thirty times per update-grub.
+
+    Args:
+        disk: the disk.
+        start: where the FAT starts, in bytes.
+    """
+    with disk.open("r+b") as handle:
+        handle.seek(start + 446)
+        handle.write(bytes(64))
 
 
 def vm_image(recipe: Recipe, say: Say) -> VmImage:

@@ -112,7 +112,7 @@ def _check_places(specs: Mapping[str, TwinSpec]) -> None:
         place = (spec.address, spec.port)
         if place in holders:
             raise InputError(
-                f"reading twin {name}: ssh at {spec.address} port {spec.port} is twin {holders[place]}'s already; "
+                f"reading twin {name}: {spec.address} port {spec.port} is twin {holders[place]}'s already; "
                 f"give each twin its own ansible_port (VM) or ansible_host (container)"
             )
         holders[place] = name

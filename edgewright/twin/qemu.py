@@ -49,7 +49,8 @@ class Accelerator:
 
 KVM = Accelerator("kvm", "kvm", "host")
 # tb-size: MiB for translated code. The default of 1 GiB is charged per twin; 512 is never filled here.
-TCG = Accelerator("tcg", "tcg,thread=multi,tb-size=512", "max")
+# la57: five levels of page tables would only make each emulated walk longer.
+TCG = Accelerator("tcg", "tcg,thread=multi,tb-size=512", "max,la57=off")
 
 
 def firmware(arch: str) -> tuple[Path, Path]:

@@ -115,8 +115,8 @@ printf 'MODULES=list\\nCOMPRESS=zstd\\nCOMPRESSLEVEL=1\\n' > "$1/etc/initramfs-t
 printf '%s\\n' virtio_pci virtio_mmio virtio_blk ext4 crc32c_generic > "$1/etc/initramfs-tools/modules"
 """
 
-_CONTAINER_HOOK = """for unit in systemd-udevd.service systemd-logind.service getty.target console-getty.service \
-    e2scrub_reap.service systemd-networkd.service; do
+_CONTAINER_HOOK = """for unit in systemd-udevd.service systemd-logind.service getty.target \
+    console-getty.service e2scrub_reap.service systemd-networkd.service; do
     ln -sf /dev/null "$tree/etc/systemd/system/$unit"
 done
 """
@@ -160,7 +160,7 @@ class Recipe:
     efi_name: str = ""
     grub_modules: tuple[str, ...] = ()
     grub_embedded: str = ""
-    layout: int = 1
+    layout: int = 2
 
     @property
     def digest(self) -> str:

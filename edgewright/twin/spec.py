@@ -126,8 +126,8 @@ class TwinSpec:
         if not inside or self.address in reserved:
             raise InputError(
                 f"reading twin {self.name}: a container twin's ansible_host must be an address of "
-                f"{CONTAINER_SUBNET} other than {', '.join(reserved)}, got {self.address!r}; choose a free one, "
-                f"such as {CONTAINER_SUBNET[11]}"
+                f"{CONTAINER_SUBNET} other than {', '.join(reserved)}, got {self.address!r}; "
+                f"choose a free one, such as {CONTAINER_SUBNET[11]}"
             )
         if self.port != 22:
             raise InputError(

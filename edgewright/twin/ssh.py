@@ -69,6 +69,7 @@ def speaks_ssh(spec: TwinSpec, timeout_s: float = 5.0) -> bool:
 
 def wait_for_ssh(
     spec: TwinSpec,
+    *,
     phase: Callable[[], str],
     alive: Callable[[], bool],
     say: Say,
@@ -100,8 +101,8 @@ def wait_for_ssh(
                 return time.monotonic() - start
             if "Host key verification failed" in done.stderr or "Permission denied" in done.stderr:
                 raise UnreachableError(
-                    f"waiting for twin {spec.name}: something answers at {spec.address} port {spec.port}, but "
-                    f"not as this twin: {done.stderr.strip()}"
+                    f"waiting for twin {spec.name}: something answers at {spec.address} port {spec.port}, "
+                    f"but not as this twin: {done.stderr.strip()}"
                 )
         now = time.monotonic()
         if not alive():

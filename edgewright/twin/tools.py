@@ -43,7 +43,7 @@ def say_print(line: str) -> None:
     print(line, flush=True)
 
 
-def say_nothing(line: str) -> None:  # noqa: ARG001 - the shape of Say
+def say_nothing(line: str) -> None:
     """Drop a line of progress."""
 
 

@@ -109,7 +109,9 @@ class VmTwin:
             if started:
                 self._start()
             try:
-                took = wait_for_ssh(self.spec, self._phase, self.is_up, self._say, timeout_s)
+                took = wait_for_ssh(
+                    self.spec, phase=self._phase, alive=self.is_up, say=self._say, timeout_s=timeout_s
+                )
             except UnreachableError as error:
                 raise UnreachableError(
                     f"{error}; the end of {self.serial_log}:\n{tail(self.serial_log)}"
