@@ -49,9 +49,14 @@ def want(variables: Mapping[str, Any], profile: Mapping[str, Any], lock: Mapping
         profile: the device's hardware profile.
         lock: the release's lock.
 
+    Returns:
+        The items of the area; empty where the profile has no kernel of its own (a container).
+
     Raises:
         InputError: a variable or the lock does not allow an acceptance.
     """
+    if profile["boot"] == "none":
+        return {}
     serving = runtime.want(variables, profile, lock)
     isolated = isolated_cpus(variables.get("isolation_cpus"), profile["cpus"], profile["name"])
     image, models = runtime.locked_images(lock)
@@ -110,6 +115,8 @@ def want(variables: Mapping[str, Any], profile: Mapping[str, Any], lock: Mapping
 
 def drift(have: Have, want: Want) -> list[Drift]:
     """One item when the device was not accepted for this, or not with a verdict that counts."""
+    if not want:
+        return []
     if have.get("accepted_for") != want["accepted_for"]:
         why = (
             "the device was never accepted"

@@ -55,11 +55,11 @@ UNIT_FILE = f"/etc/systemd/system/{UNIT}"
 FRONTEND_FILE = "/etc/nginx/conf.d/edgewright-runtime.conf"
 DEFAULT_SITE = "/etc/nginx/sites-enabled/default"
 
-_DIGEST = re.compile(r"^sha256:[0-9a-f]{64}$")
-_IMAGE_NAME = re.compile(r"^[a-z0-9]+(?:[._-][a-z0-9]+)*(?:/[a-z0-9]+(?:[._-][a-z0-9]+)*)*$")
-_MODEL_NAME = re.compile(r"^[a-z0-9][a-z0-9._-]{0,62}$")
+_DIGEST = re.compile(r"^sha256:[0-9a-f]{64}\Z")
+_IMAGE_NAME = re.compile(r"^[a-z0-9]+(?:[._-][a-z0-9]+)*(?:/[a-z0-9]+(?:[._-][a-z0-9]+)*)*\Z")
+_MODEL_NAME = re.compile(r"^[a-z0-9][a-z0-9._-]{0,62}\Z")
 # nginx binds every local address with 0.0.0.0 and [::]; the probe then asks the loopback.
-_LISTEN = re.compile(r"^(?P<host>\d{1,3}(?:\.\d{1,3}){3}|\[[0-9a-f:]+\]):(?P<port>\d{1,5})$")
+_LISTEN = re.compile(r"^(?P<host>\d{1,3}(?:\.\d{1,3}){3}|\[[0-9a-f:]+\]):(?P<port>\d{1,5})\Z")
 
 MAX_THREADS = 1024
 MIN_REQUEST_BYTES = 1024
@@ -72,12 +72,17 @@ def want(variables: Mapping[str, Any], profile: Mapping[str, Any], lock: Mapping
 
     Args:
         variables: `runtime_*` of the role, `isolation_cpus`, `isolation_slice`, `depot_client_*`.
-        profile: the device's hardware profile: `name` and `cpus`.
+        profile: the device's hardware profile: `name`, `cpus` and `boot`.
         lock: the release's lock: `release`, `apt.packages`, `images`.
+
+    Returns:
+        The items of the area; empty where the profile has no kernel of its own (a container).
 
     Raises:
         InputError: a variable or the lock does not allow a runtime; says which and what to do.
     """
+    if profile["boot"] == "none":
+        return {}
     registry = "{host}:{port}".format_map(depot_client.want(variables, profile, lock)["depot"])
     isolated = isolated_cpus(variables.get("isolation_cpus"), profile["cpus"], profile["name"])
     image, models = locked_images(lock)
@@ -163,6 +168,8 @@ _WHY = {
 
 def drift(have: Have, want: Want) -> list[Drift]:
     """What differs, in the order in which the role mends it."""
+    if not want:
+        return []
     found = []
     files = have.get("files") or {}
     for path, text in want["files"].items():

@@ -170,8 +170,9 @@ def frontend_text(frontend: FrontendText) -> tuple[str, str]:
 def _frontend_body(frontend: FrontendText) -> str:
     roles = sorted({*INFER_ROLES, *METRICS_ROLES})
     # nginx gives the subject as RFC 2253 has it: names apart by commas, a comma inside a name as "\,".
-    # The lookbehind keeps a name such as "x,OU=operator" from being read as a role.
-    by_ou = "".join(f'    "~(?:^|(?<!\\\\),)OU={role}(?:,|$)" {role};\n' for role in roles)
+    # The lookbehind (\x5c is the backslash, which nginx would take for itself) keeps a name such as
+    # "x,OU=operator" from being read as a role.
+    by_ou = "".join(f'    "~(?:^|(?<!\\x5c),)OU={role}(?:,|$)" {role};\n' for role in roles)
     buffer = min(frontend.max_request_bytes, _BUFFER_BYTES)
     return (
         f"# {_HEADER}\n"

@@ -24,6 +24,8 @@ def read(system: System, scope: Mapping[str, Any]) -> Dict[str, Any]:
     Returns:
         `accepted_for`, `verdict` and `record`; None for each where there is no readable receipt.
     """
+    if not scope:
+        return {}
     try:
         receipt = json.loads(system.read(scope["at"]["receipt"]) or "null")
     except ValueError:

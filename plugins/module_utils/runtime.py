@@ -48,6 +48,8 @@ def read(system: System, scope: Mapping[str, Any], ask: Optional[Ask] = None) ->
         `packages`, `files`, `default_site`, `unit`, `image`, `models`, `generation`, `slice`, `cpus`,
         `ready`, `frontend` and `stored` (None where the images were not listed).
     """
+    if not scope:
+        return {}
     at = scope["at"]
     ask = ask or ask_ready
     packages = _packages(system, list(scope["packages"]))
@@ -219,7 +221,7 @@ def ask_ready(where: Any, identity: Optional[str]) -> Answer:
 
 
 def _context(identity: str) -> Any:
-    import ssl  # noqa: PLC0415 - slow to load, and a bare device has no use for it
+    import ssl
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     # The device asks itself over its loopback, which is no name of its certificate; the chain counts.

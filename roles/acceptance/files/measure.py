@@ -8,8 +8,8 @@ certificate, one request at a time at the planned rate, while cyclictest measure
 wake up inside the slice. It prints one JSON document (schema edgewright.measurement/v1) on standard
 output and its progress on standard error. It judges nothing: that is done on the controller.
 
-Latency is from the first byte sent to the last byte received on a kept connection; a request that
-could not start at its planned time because the one before was not answered yet counts as late.
+Latency is from the first byte sent to the last byte received on a kept connection; a planned
+time that passed while the request before was not answered yet is left out, and counted as late.
 
 Standard library only, Python 3.9 and later.
 """
@@ -183,13 +183,15 @@ def measure_requests(
     # Each label is asked at least once, however short the time; four times the time is the end of it.
     while True:
         now = clock()
-        if now - started >= duration_ns and (sent >= len(tensors) or now - started >= 4 * duration_ns):
+        enough = max(now, due) - started >= duration_ns and sent >= len(tensors)
+        if enough or now - started >= 4 * duration_ns:
             break
         if now < due:
             sleep((due - now) / 1e9)
         elif now - due >= period_ns:
-            late += (now - due) // period_ns
-            due = now
+            missed = (now - due) // period_ns
+            late += missed
+            due += missed * period_ns
         due += period_ns
         label = sent % len(tensors)
         body, headers = bodies[label]
@@ -215,6 +217,7 @@ def measure_requests(
             told = clock()
             seconds, planned = int((told - started) / 1e9), plan["duration_s"]
             tell(f"{seconds} s of {planned:g} s, {sent} requests, {failed} errors")
+    sleep(max(0, started + duration_ns - clock()) / 1e9)
     return {
         "sent": sent,
         "late": late,

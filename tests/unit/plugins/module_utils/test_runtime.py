@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How the runtime area is read: from a device's answers, and from a real server on a socket."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import socket
+import threading
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.edgewright.factory.plugins.module_utils import runtime as reader
+from ansible_collections.edgewright.factory.plugins.module_utils.system import Result, System
+
+from edgewright.device import runtime
+from tests.unit.device.runtime_inputs import MODEL_DIGEST, PROFILE, RUNTIME_DIGEST, VARIABLES, lock
+
+WANT = runtime.want(VARIABLES, PROFILE, lock())
+LEAF = b"the leaf's bytes"
+PEM = f"-----BEGIN CERTIFICATE-----\n{base64.b64encode(LEAF).decode()}\n-----END CERTIFICATE-----\n"
+CONTAINER: dict[str, Any] = {
+    "ImageDigest": RUNTIME_DIGEST,
+    "State": {"Running": True, "Pid": 812},
+    "Config": {"Labels": {"edgewright.generation": WANT["generation"]}},
+    "Mounts": [
+        {"Type": "bind", "Source": "/run/edgewright/runtime/a", "Destination": "/run/edgewright"},
+        {
+            "Type": "image",
+            "Source": WANT["at"]["references"]["label-reader"],
+            "Destination": "/models/label-reader",
+        },
+    ],
+}
+
+
+class Device(System):
+    """A device that serves as wanted, but for the changes; remembers which programs were run."""
+
+    def __init__(self, **changes: Any) -> None:
+        self.container = [CONTAINER]
+        self.files: dict[str, str] = {
+            **WANT["files"],
+            "/etc/edgewright/identity/device.crt": PEM,
+            "/proc/812/cgroup": "0::/edgert.slice/edgewright-runtime-a.service/container\n",
+            "/proc/812/status": "Name:\tpython3.11\nCpus_allowed:\tc\nCpus_allowed_list:\t2-3\n",
+        }
+        self.installed = dict(WANT["packages"])
+        self.units = {"edgewright-runtime-a.service": "active", "nginx.service": "active"}
+        self.images: list[dict[str, Any]] = []
+        self.ran: list[str] = []
+        for name, value in changes.items():
+            setattr(self, name, value)
+
+    def read(self, path: str) -> str | None:
+        return self.files.get(path)
+
+    def listdir(self, path: str) -> list[str]:
+        assert path == "/etc/nginx/sites-enabled"
+        return []
+
+    def run(self, argv: list[str], timeout_s: float = 30.0) -> Result:  # noqa: ARG002 - System's
+        self.ran.append(" ".join(argv[:3]))
+        if argv[0] == "dpkg-query":
+            lines = [f"{name}\tinstalled\t{version}\n" for name, version in self.installed.items()]
+            return Result(0, "".join(lines), "")
+        if argv[0] == "systemctl":
+            blocks = [
+                f"Id={unit}\nActiveState={state}\nUnitFileState=enabled\nNeedDaemonReload=no\n"
+                for unit, state in self.units.items()
+            ]
+            return Result(0, "\n".join(blocks), "")
+        if argv[:3] == ["podman", "container", "inspect"]:
+            return Result(0 if self.container else 125, json.dumps(self.container), "")
+        assert argv[:2] == ["podman", "images"]
+        return Result(0, json.dumps(self.images), "")
+
+
+def ask(where: Any, identity: str | None) -> reader.Answer:
+    """Server and nginx of a device that serves as wanted."""
+    if isinstance(where, str):
+        assert (where, identity) == ("/run/edgewright/runtime/a/server.sock", None)
+        return reader.Answer(200, {}, None)
+    assert (where, identity) == (("127.0.0.1", 8443), "/etc/edgewright/identity")
+    return reader.Answer(200, {"edgewright-config": WANT["frontend"]["config"]}, LEAF)
+
+
+def items(device: Device, asked: Any = ask) -> list[str]:
+    return [drift.item for drift in runtime.drift(reader.read(device, WANT, asked), WANT)]
+
+
+def test_a_device_as_wanted_has_no_drift_and_takes_three_commands() -> None:
+    device = Device()
+    assert items(device) == []
+    assert device.ran == ["dpkg-query -W -f", "systemctl show --property", "podman container inspect"]
+
+
+def test_a_bare_device_is_asked_nothing_more() -> None:
+    device = Device(container=[], files={}, installed={}, units={})
+    have = reader.read(device, WANT, ask)
+    assert have["packages"] == dict.fromkeys(WANT["packages"])
+    assert have["stored"] is None
+    assert device.ran == ["dpkg-query -W -f", "systemctl show --property"]
+
+
+def test_a_stopped_container_is_none() -> None:
+    stopped = {**CONTAINER, "State": {"Running": False, "Pid": 0}}
+    device = Device(container=[stopped])
+    assert items(device) == ["image", "models", "generation", "slice", "cpus"]
+    assert "podman images --format" in device.ran
+
+
+def test_images_on_disk_are_listed_only_where_others_run() -> None:
+    other = {**CONTAINER, "ImageDigest": "sha256:" + "c" * 64}
+    stored = [
+        {"RepoDigests": [f"10.0.2.100:8443/edgewright/runtime@{RUNTIME_DIGEST}"]},
+        {"RepoDigests": None},
+    ]
+    have = reader.read(Device(container=[other], images=stored), WANT, ask)
+    assert have["image"] == "sha256:" + "c" * 64
+    assert have["models"] == {"label-reader": MODEL_DIGEST}
+    assert have["stored"] == [f"10.0.2.100:8443/edgewright/runtime@{RUNTIME_DIGEST}"]
+
+
+def test_outside_of_the_slice() -> None:
+    device = Device()
+    device.files["/proc/812/cgroup"] = "0::/machine.slice/libpod-1.scope\n"
+    device.files["/proc/812/status"] = "Cpus_allowed_list:\t0-1\n"
+    assert items(device) == ["slice", "cpus"]
+
+
+def test_an_old_certificate_in_nginx_is_drift() -> None:
+    device = Device()
+    device.files["/etc/edgewright/identity/device.crt"] = PEM.replace("dGhl", "VGhl")
+    have = reader.read(device, WANT, ask)
+    assert have["frontend"]["certificate_current"] is False
+    assert items(device) == ["frontend"]
+
+
+def test_nothing_answers() -> None:
+    assert items(Device(), lambda *_: reader.NOTHING) == ["ready", "frontend"]
+
+
+def test_no_scope_reads_nothing() -> None:
+    assert reader.read(Device(), {}) == {}
+
+
+def test_leaf_is_the_first_certificate() -> None:
+    chain = PEM + PEM.replace("dGhl", "VGhl")
+    assert reader.leaf_sha256(chain) == hashlib.sha256(LEAF).hexdigest()
+    assert reader.leaf_sha256("no certificate") is None
+    assert reader.leaf_sha256(None) is None
+
+
+def _serve(path: Path, answer: bytes) -> threading.Thread:
+    """One answer to one connection, in two pieces."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    listener.listen(1)
+
+    def once() -> None:
+        stream, _ = listener.accept()
+        with listener, stream:
+            assert stream.recv(4096).startswith(b"GET /v2/health/ready HTTP/1.1\r\n")
+            stream.sendall(answer[:5])
+            stream.sendall(answer[5:])
+
+    thread = threading.Thread(target=once)
+    thread.start()
+    return thread
+
+
+def test_asks_over_a_real_socket(tmp_path: Path) -> None:
+    path = tmp_path / "s.sock"
+    thread = _serve(path, b"HTTP/1.1 200 OK\r\nEdgewright-Config: abc\r\n\r\n")
+    assert reader.ask_ready(str(path), None) == reader.Answer(200, {"edgewright-config": "abc"}, None)
+    thread.join(10)
+
+
+def test_no_server_and_no_identity_answer_nothing(tmp_path: Path) -> None:
+    assert reader.ask_ready(str(tmp_path / "none.sock"), None).status == 0
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(1)
+        assert reader.ask_ready(listener.getsockname(), str(tmp_path)).status == 0
