@@ -2,7 +2,8 @@
 """Find the twins of an Ansible inventory: its hosts that have `edgewright_twin`.
 
 The inventory is read by Ansible's own programs, never by a parser of our own: `ansible-inventory` for
-hosts and variables and, where a variable that a twin needs holds a template, `ansible` to resolve it.
+hosts and variables and, where a variable that a twin needs holds a template, `ansible-playbook` to
+resolve it.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ def _run(argv: Sequence[str], inventory: Path) -> subprocess.CompletedProcess[st
     environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_INVENTORY_UNPARSED_FAILED": "1"}
     done = subprocess.run(argv, capture_output=True, text=True, check=False, env=environment)
     if done.returncode != 0:
-        said = "\n".join((done.stderr.strip() or done.stdout.strip()).splitlines()[-12:])
+        lines = [line for text in (done.stdout, done.stderr) for line in text.splitlines() if line.strip()]
+        errors = [line for line in lines if "ERROR" in line or "fatal" in line or "Error" in line]
+        said = "\n".join((errors or lines)[-12:])
         raise InputError(f"reading the inventory {inventory}: {Path(argv[0]).name} refused it: {said}")
     return done
 
@@ -51,22 +54,43 @@ def _has_template(value: object) -> bool:
     return any(mark in json.dumps(value) for mark in ("{{", "{%"))
 
 
-def _resolve(inventory: Path, hosts: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """The needed variables of hosts with their templates resolved, by Ansible itself."""
-    wanted = "{" + ", ".join(f"'{name}': {name} | default(none)" for name in _NEEDED) + "}"
-    with tempfile.TemporaryDirectory() as tree:
-        _run(
-            [
-                *(_program("ansible"), "-i", str(inventory), ",".join(hosts), "-c", "local", "-t", tree),
-                *("-m", "ansible.builtin.debug", "-a", "msg={{ " + wanted + " | to_json }}"),
+def _resolve(inventory: Path, twins: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The variables of hosts with their templates resolved, by Ansible itself in one task.
+
+    Args:
+        inventory: its file or directory.
+        twins: host to the variables that it has, as `ansible-inventory` shows them.
+    """
+    rows = []
+    for host, values in twins.items():
+        name = json.dumps(host)
+        fields = ", ".join(f"{json.dumps(key)}: hostvars[{name}][{json.dumps(key)}]" for key in values)
+        rows.append(f"{name}: {{{fields}}}")
+    wanted = ", ".join(rows)
+    with tempfile.TemporaryDirectory() as work:
+        answer = Path(work) / "answer.json"
+        play = {
+            "name": "Resolve the twins' variables",
+            "hosts": "localhost",
+            "gather_facts": False,
+            "vars": {"ansible_connection": "local", "ansible_python_interpreter": sys.executable},
+            "tasks": [
+                {
+                    "name": "Write them",
+                    "ansible.builtin.copy": {
+                        "content": f"{{{{ {{{wanted}}} | to_json }}}}",
+                        "dest": str(answer),
+                        "mode": "0600",
+                    },
+                    "check_mode": False,
+                    "diff": False,
+                }
             ],
-            inventory,
-        )
-        resolved = {}
-        for host in hosts:
-            message = json.loads((Path(tree) / host).read_text(encoding="utf-8"))["msg"]
-            values = json.loads(message) if isinstance(message, str) else message
-            resolved[host] = {name: value for name, value in values.items() if value is not None}
+        }
+        playbook = Path(work) / "resolve.yml"
+        playbook.write_text(json.dumps([play]), encoding="utf-8")
+        _run([_program("ansible-playbook"), "-i", str(inventory), str(playbook)], inventory)
+        resolved: dict[str, dict[str, Any]] = json.loads(answer.read_text(encoding="utf-8"))
         return resolved
 
 
@@ -97,7 +121,7 @@ def read_twins(inventory: Path) -> dict[str, TwinSpec]:
         for name, values in sorted(hostvars.items())
         if "edgewright_twin" in values
     }
-    templated = [name for name, values in twins.items() if _has_template(values)]
+    templated = {name: values for name, values in twins.items() if _has_template(values)}
     if templated:
         twins.update(_resolve(inventory, templated))
     specs = {name: TwinSpec.from_hostvars(name, values) for name, values in twins.items()}

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line that starts a VM, and the monitor's protocol."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from edgewright.errors import EdgewrightError, MissingToolError
+from edgewright.twin import qemu
+from edgewright.twin.spec import TwinSpec
+
+SPEC = TwinSpec(name="edge-01", kind="vm", state_dir=Path("/srv/site"), port=2201, depot_port=9443)
+CODE = Path("/firmware.fd")
+
+
+def _after(argv: list[str], option: str) -> list[str]:
+    return [argv[i + 1] for i, word in enumerate(argv) if word == option]
+
+
+def test_the_network_has_one_way_in_and_one_way_out() -> None:
+    (net,) = _after(qemu.command(SPEC, qemu.TCG, CODE), "-netdev")
+    assert net.split(",") == [
+        "user",
+        "id=net0",
+        "restrict=on",
+        "ipv6=off",
+        "hostfwd=tcp:127.0.0.1:2201-:22",
+        "guestfwd=tcp:10.0.2.100:8443-cmd:nc -N 127.0.0.1 9443",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arch", "accelerator", "program", "cpu", "accel"),
+    [
+        pytest.param("amd64", qemu.TCG, "qemu-system-x86_64", "max,la57=off", "tcg", id="emulated"),
+        pytest.param("amd64", qemu.KVM, "qemu-system-x86_64", "host", "kvm", id="KVM"),
+        pytest.param("arm64", qemu.TCG, "qemu-system-aarch64", "cortex-a76", "tcg", id="arm64"),
+    ],
+)
+def test_machine(arch: str, accelerator: qemu.Accelerator, program: str, cpu: str, accel: str) -> None:
+    argv = qemu.command(replace(SPEC, arch=arch), accelerator, CODE)
+    assert argv[0] == program
+    assert _after(argv, "-cpu") == [cpu]
+    assert _after(argv, "-accel")[0].split(",")[0] == accel
+
+
+def test_size_disk_and_identity() -> None:
+    argv = qemu.command(replace(SPEC, cpus=6, memory_mib=3000), qemu.TCG, CODE)
+    assert (_after(argv, "-smp"), _after(argv, "-m")) == (["6"], ["3000"])
+    assert _after(argv, "-uuid") == [qemu.vm_uuid(SPEC)]
+    (disk,) = [value for value in _after(argv, "-drive") if "disk.qcow2" in value]
+    assert "cache=writeback" in disk, "a killed QEMU must be a power loss, never a broken disk"
+
+
+def test_the_uuid_tells_sites_apart() -> None:
+    other = replace(SPEC, state_dir=Path("/srv/other"))
+    assert qemu.vm_uuid(SPEC) != qemu.vm_uuid(other)
+
+
+def test_missing_firmware_names_its_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(qemu._FIRMWARE, "amd64", (tmp_path / "code", tmp_path / "vars", "ovmf"))
+    with pytest.raises(MissingToolError, match="apt-get install ovmf"):
+        qemu.firmware("amd64")
+
+
+def _serve(directory: Path, answers: list[bytes]) -> threading.Thread:
+    """A monitor that greets and then gives one prepared answer per command."""
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(str(directory / "qmp.sock"))
+    server.listen(1)
+
+    def speak() -> None:
+        link, _ = server.accept()
+        with link, link.makefile("rwb") as stream:
+            stream.write(b'{"QMP": {}}\n')
+            stream.flush()
+            for answer in answers:
+                stream.readline()
+                stream.write(answer)
+                stream.flush()
+            stream.readline()  # a command after the last answer gets none
+        server.close()
+
+    thread = threading.Thread(target=speak)
+    thread.start()
+    return thread
+
+
+def test_the_monitor_skips_events(tmp_path: Path) -> None:
+    value = {"status": "running"}
+    answers = [b'{"return": {}}\n', b'{"event": "RESET"}\n' + json.dumps({"return": value}).encode() + b"\n"]
+    thread = _serve(tmp_path, answers)
+    assert qemu.monitor(tmp_path, "query-status") == value
+    thread.join(5)
+
+
+@pytest.mark.parametrize(
+    ("answers", "says"),
+    [
+        pytest.param([b'{"return": {}}\n', b'{"error": {"desc": "no"}}\n'], "no", id="refused"),
+        pytest.param([b'{"return": {}}\n'], "closed its monitor", id="gone"),
+    ],
+)
+def test_the_monitor_tells_what_went_wrong(tmp_path: Path, answers: list[bytes], says: str) -> None:
+    thread = _serve(tmp_path, answers)
+    with pytest.raises(EdgewrightError, match=says):
+        qemu.monitor(tmp_path, "system_powerdown", timeout_s=5)
+    thread.join(5)
+
+
+def test_a_monitor_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(EdgewrightError, match="telling QEMU"):
+        qemu.monitor(tmp_path, "query-status")

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The image's name in the cache follows its recipe, and the recipe is a bare device."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+
+from edgewright.errors import InputError
+from edgewright.twin.image import image_dir, root_offset
+from edgewright.twin.recipe import Recipe, container_recipe, vm_recipe
+
+
+def test_the_same_recipe_has_the_same_digest() -> None:
+    assert vm_recipe().digest == vm_recipe().digest
+
+
+@pytest.mark.parametrize("field", [field.name for field in fields(Recipe)])
+def test_every_field_changes_the_digest(field: str) -> None:
+    recipe = vm_recipe()
+    old = getattr(recipe, field)
+    new = old + 1 if isinstance(old, int) else (*old, "x") if isinstance(old, tuple) else f"{old}x"
+    assert replace(recipe, **{field: new}).digest != recipe.digest
+
+
+def test_kinds_and_architectures_have_images_of_their_own() -> None:
+    labels = {vm_recipe("amd64").label, vm_recipe("arm64").label, container_recipe().label}
+    assert len(labels) == 3
+
+
+def test_the_cache_is_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEWRIGHT_CACHE", str(tmp_path))
+    assert image_dir(vm_recipe()) == tmp_path / "twins" / vm_recipe().label
+
+
+def test_an_unknown_architecture_is_refused() -> None:
+    with pytest.raises(InputError, match="no recipe for the architecture 'riscv64'"):
+        vm_recipe("riscv64")
+
+
+@pytest.mark.parametrize(
+    "recipe", [vm_recipe(), vm_recipe("arm64"), container_recipe()], ids=lambda r: r.label
+)
+def test_a_bare_device_lacks_what_provisioning_brings(recipe: Recipe) -> None:
+    brought = {"openssl", "ca-certificates", "python3-apt", "podman", "nginx", "rt-tests"}
+    assert not brought & set(recipe.packages)
+    assert all("debian.org" in source for source in recipe.sources)
+
+
+@pytest.mark.parametrize(
+    "recipe", [vm_recipe(), vm_recipe("arm64"), container_recipe()], ids=lambda r: r.label
+)
+def test_the_scripts_are_shell(recipe: Recipe) -> None:
+    for script in (recipe.setup, recipe.hook):
+        subprocess.run(["sh", "-n"], input=script, text=True, check=True)
+
+
+def test_the_document_says_it_all() -> None:
+    document = json.loads(vm_recipe().document())
+    assert document.pop("schema") == "edgewright.twin-recipe/v1"
+    assert set(document) == {field.name for field in fields(Recipe)}
+
+
+def test_the_root_file_system_follows_the_esp() -> None:
+    assert root_offset(replace(vm_recipe(), esp_mib=64)) == 65 * 1024 * 1024
