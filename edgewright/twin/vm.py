@@ -14,6 +14,7 @@ key. A twin runs when the process in `pid` is a QEMU that was started in that di
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -21,7 +22,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from edgewright.errors import EdgewrightError, UnreachableError
+from edgewright.errors import EdgewrightError, InputError, IntegrityError, UnreachableError
 from edgewright.paths import cache_dir
 from edgewright.twin import qemu
 from edgewright.twin.disk import make_disk
@@ -30,7 +31,7 @@ from edgewright.twin.keys import controller_key, forget_host_key, locked, rememb
 from edgewright.twin.recipe import vm_recipe
 from edgewright.twin.spec import TwinSpec
 from edgewright.twin.ssh import run_ssh, wait_for_ssh
-from edgewright.twin.tools import Say, need, say_print, tail
+from edgewright.twin.tools import Say, need, run_quiet, say_print, tail
 
 __all__ = ["VmTwin"]
 
@@ -125,7 +126,9 @@ class VmTwin:
         image = vm_image(vm_recipe(spec.arch), self._say)
         code, variables = qemu.firmware(spec.arch)
         kvm = spec.arch == "amd64" and qemu.kvm_works(image.kernel, cache_dir() / "twins", self._say)
-        if not self.disk.exists():
+        if self.disk.exists():
+            self._check_disk()
+        else:
             make_disk(spec, image, self.disk)
         if not (spec.directory / "efivars.fd").exists():
             shutil.copyfile(variables, spec.directory / ".efivars.new")
@@ -146,6 +149,28 @@ class VmTwin:
             if "forwarding" in said:
                 hint = f"; port {spec.port} of 127.0.0.1 is taken: stop what holds it, or change ansible_port"
             raise EdgewrightError(f"starting twin {spec.name}: QEMU refused: {said}{hint}")
+
+    def _check_disk(self) -> None:
+        """Refuse a disk of another architecture, or one whose image is gone from the cache."""
+        spec = self.spec
+        told = json.loads(
+            run_quiet(
+                ["qemu-img", "info", "--output=json", str(self.disk)], f"reading the disk of twin {spec.name}"
+            )
+        )
+        below = Path(told.get("full-backing-filename", ""))
+        again = (
+            f"forget the disk (edgewright twin down --purge {spec.name}) and start it again, then it is bare"
+        )
+        if not below.parent.name.startswith(f"vm-{spec.arch}-"):
+            raise InputError(
+                f"starting twin {spec.name}: it shall be {spec.arch}, but its disk was made from "
+                f"{below.parent.name or 'an unknown image'}; {again}"
+            )
+        if not below.is_file():
+            raise IntegrityError(
+                f"starting twin {spec.name}: its disk lies on {below}, which is gone; {again}"
+            )
 
     _boot_from = 0
 
