@@ -158,7 +158,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     try:
         yield Site(depot, address, authority, certificate, key, words)
     finally:
-        edgewright("depot", "down", "--dir", depot)
+        stopped = edgewright("depot", "down", "--dir", depot)
+    assert "depot: stopped" in stopped.stdout
 
 
 def curl(site: Site, path: str, *options: str | Path) -> subprocess.CompletedProcess[str]:
