@@ -201,16 +201,19 @@ def drift(have: Have, want: Want) -> list[Drift]:
                 f"podman can't show the depot the device's certificate: {registry}/{name} is missing or stale"
             )
             found.append(Drift(AREA, f"registry_identity.{name}", False, True, why))
-    for source in have.get("other_sources") or []:
-        place = f"{source['file']} line {source['line']}"
-        why = f"apt has a source that is not the depot: {place}; it is moved to {REPLACED_DIRECTORY}"
-        found.append(Drift(AREA, "other_sources", f"{place}: {source['text']}", None, why))
-    for line in have.get("unqualified") or []:
-        place = f"{line['file']} line {line['line']}"
-        why = f"podman would search registries for a short name: {place}; it is moved to {REPLACED_DIRECTORY}"
-        found.append(Drift(AREA, "unqualified", f"{place}: {line['text']}", None, why))
+    found += _foreign("other_sources", "apt has sources that are not the depot", have)
+    found += _foreign("unqualified", "podman would search registries for a short name", have)
     found += _digest("release", have, want)
     return found
+
+
+def _foreign(item: str, what: str, have: Have) -> list[Drift]:
+    entries = have.get(item) or []
+    if not entries:
+        return []
+    lines = [f"{entry['file']} line {entry['line']}: {entry['text']}" for entry in entries]
+    places = ", ".join(f"{entry['file']} line {entry['line']}" for entry in entries)
+    return [Drift(AREA, item, lines, [], f"{what}: {places}; moved to {REPLACED_DIRECTORY} by the next run")]
 
 
 # Item -> what it is called, where it lies, and what another one than wanted means.
