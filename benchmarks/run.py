@@ -92,11 +92,12 @@ def report(bare: Cost, clean: list[Cost], memory: dict[str, float], command: str
         "|---|---|---|---|",
         f"| wall, s | {bare.wall_s:.1f} | {median.wall_s:.1f} ({spread}, {len(clean)} runs) "
         f"| {median.wall_s / bare.wall_s:.3f} |",
-        f"| controller CPU per device, s | {bare.cpu_s:.1f} | {median.cpu_s:.1f} | {median.cpu_s / bare.cpu_s:.3f} |",
+        f"| controller CPU per device, s | {bare.cpu_s:.1f} | {median.cpu_s:.1f} "
+        f"| {median.cpu_s / bare.cpu_s:.3f} |",
         f"| round trips to the device | {bare.round_trips} | {median.round_trips} "
         f"| {median.round_trips / bare.round_trips:.3f} |",
         "",
-        "The bare run has one reboot and the acceptance measurement in it; the depot and the twin were up before.",
+        "The bare run has one reboot and the acceptance in it; the depot and the twin were up before.",
         "Round trips are the device's task results; a copy or a template costs more than one SSH command.",
         "",
         "## Memory of the runtime after load",

@@ -71,8 +71,8 @@ def pack(depot: Path, entries: list[dict[str, Any]]) -> bytes:
             if got != entry["sha256"]:
                 raise IntegrityError(
                     f"package {entry['name']} {entry['version']} is not what the lock says: {path} has sha256"
-                    f" {got}, expected {entry['sha256']}; nothing was sent to the device. Find out who changed"
-                    " the file, remove it, and build the depot again with `edgewright depot build`"
+                    f" {got}, expected {entry['sha256']}; nothing was sent to the device. Find out who"
+                    " changed the file, remove it, and build the depot again with `edgewright depot build`"
                 )
             member = tarfile.TarInfo(entry["filename"])
             member.size, member.mode = len(data), 0o644

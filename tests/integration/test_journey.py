@@ -16,8 +16,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import yaml
+from tritonclient import http as triton
 
+from edgewright.labels import decode, render, to_tensor
 from tests.integration.site import ROOT, Site
 
 pytestmark = [pytest.mark.vm, pytest.mark.slow]
@@ -180,10 +184,6 @@ def test_wrong_client_certificate_is_refused_by_depot_and_runtime(
 
 
 def test_client_of_triton_works_unchanged(site: Site, tunnel: int) -> None:
-    import numpy as np
-    from tritonclient import http as triton
-
-    from edgewright.labels import decode, render, to_tensor
 
     context = ssl.create_default_context(cafile=str(_authority(site, "root.crt")))
     context.load_cert_chain(
@@ -203,7 +203,6 @@ def test_client_of_triton_works_unchanged(site: Site, tunnel: int) -> None:
 
 
 def test_example_reads_a_picture(site: Site, tunnel: int, tmp_path: Path) -> None:
-    from edgewright.labels import render
 
     picture = tmp_path / "label.png"
     render("SN 4711-0815").save(picture)
@@ -230,7 +229,6 @@ def test_power_loss_of_an_accepted_device_needs_no_work(site: Site) -> None:
 
 
 def test_wrong_digest_in_the_depot_is_named_and_nothing_is_started(site: Site) -> None:
-    import yaml
 
     lock = yaml.safe_load((ROOT / "releases/label-reader/release.lock.yml").read_text())
     (model,) = (image for image in lock["images"] if image["role"] == "model")
