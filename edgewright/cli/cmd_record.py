@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`edgewright record show FILE`: an as-built record for a person; refuses a file that is none."""
+"""`edgewright record list DIR` and `edgewright record show FILE`: as-built records for a person.
+
+`list` gives one line per record, by device and time; `show` a page about one. Both refuse a file that is none.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from edgewright.errors import InputError
 from edgewright.record.record import load
 from edgewright.record.summary import summary
 
@@ -20,8 +24,28 @@ def add(subparsers: Any) -> None:
     show = verbs.add_parser("show", help="check a record against its schema and show it")
     show.add_argument("file", type=Path, metavar="FILE", help="the record, JSON")
     show.set_defaults(run=_show)
+    listing = verbs.add_parser("list", help="one line per record below a directory")
+    listing.add_argument("directory", type=Path, metavar="DIR", help="the inventory's acceptance_records_dir")
+    listing.set_defaults(run=_list)
 
 
 def _show(args: argparse.Namespace) -> int:
     print(summary(load(args.file)))
+    return 0
+
+
+def _list(args: argparse.Namespace) -> int:
+    directory: Path = args.directory
+    if not directory.is_dir():
+        raise InputError(
+            f"listing records: there is no directory {directory}; give the inventory's acceptance_records_dir,"
+            " which the first acceptance of a device makes"
+        )
+    paths = sorted(directory.glob("*/*.json"))
+    for path in paths:
+        record = load(path)
+        release = record["release"]
+        print(f"{path}: {record['host']} {release['name']} {release['version']}: {record['verdict'].upper()}")
+        print(f"  {record['reason']}")
+    print(f"{len(paths)} records of {len({path.parent for path in paths})} devices in {directory}")
     return 0
