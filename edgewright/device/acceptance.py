@@ -101,6 +101,7 @@ def want(variables: Mapping[str, Any], profile: Mapping[str, Any], lock: Mapping
             "images": subject["images"],
             "duration_s": _number(variables, "acceptance_duration_s", 1, MAX_DURATION_S, "seconds"),
             "rate_hz": _number(variables, "acceptance_rate_hz", 0.001, MAX_RATE_HZ, "requests a second"),
+            "ready_timeout_s": _number(variables, "runtime_ready_timeout_s", 1, MAX_DURATION_S, "seconds"),
             "labels": int(_number(variables, "acceptance_labels", 1, MAX_LABELS, "labels")),
             "wakeup_interval_us": int(
                 _number(variables, "acceptance_wakeup_interval_us", 100, 1_000_000, "microseconds")

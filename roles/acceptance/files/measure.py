@@ -151,6 +151,35 @@ def decode(tensor: bytes, shape: list[int], alphabet: list[str]) -> str:
     return text
 
 
+def wait_until_ready(
+    device: Device,
+    timeout_s: float,
+    *,
+    tell: Callable[[str], None],
+    clock: Callable[[], int] = time.monotonic_ns,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Wait until the server has verified and warmed up its models, as after a boot.
+
+    Raises:
+        OSError: it did not within the time; says what it answered last.
+    """
+    begun = told = clock()
+    while True:
+        try:
+            device.ask("GET", "/v2/health/ready")
+            return
+        except (OSError, http.client.HTTPException) as error:
+            device.close()
+            waited = (clock() - begun) / 1e9
+            if waited >= timeout_s:
+                raise OSError(f"not ready within {timeout_s:g} s: {type(error).__name__}: {error}") from error
+            if clock() - told >= PROGRESS_S * 1e9:
+                told = clock()
+                tell(f"waiting for the model, {waited:.0f} s of {timeout_s:g} s: {error}")
+        sleep(1.0)
+
+
 def measure_requests(
     plan: dict[str, Any],
     tensors: list[bytes],
@@ -251,13 +280,17 @@ class Wakeup:
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
 
+    def stop(self) -> None:
+        """End it before its time."""
+        subprocess.run(["systemctl", "stop", "edgewright-wakeup.service"], check=False, timeout=60)
+        self.process.kill()
+
     def result(self) -> dict[str, Any]:
         """What it measured: `threads` by CPU, or `error`."""
         try:
             _, err = self.process.communicate(timeout=self.plan["duration_s"] + 120)
         except subprocess.TimeoutExpired:
-            subprocess.run(["systemctl", "stop", "edgewright-wakeup.service"], check=False, timeout=60)
-            self.process.kill()
+            self.stop()
             return {"error": "cyclictest did not end in time"}
         try:
             report = json.loads(Path(self.path).read_text(encoding="utf-8"))
@@ -429,19 +462,17 @@ def main() -> int:
         plan = json.loads(archive.read("plan.json"))
         tensors = [archive.read(f"{number}.f32") for number in range(len(plan["shapes"]))]
     host, port = plan["frontend"]
-    started = _utc()
-    log = KernelLog()
-    _tell(
-        "cyclictest on CPU {} and the model {} for {:g} s".format(
-            plan["cpus"], plan["model"], plan["duration_s"]
-        )
-    )
-    wakeup = Wakeup(plan)
+    wakeup: Wakeup | None = None
     try:
-        requests = measure_requests(plan, tensors, Device(host, port, plan["identity"]), tell=_tell)
+        device = Device(host, port, plan["identity"])
+        wait_until_ready(device, plan["ready_timeout_s"], tell=_tell)
+        started, log = _utc(), KernelLog()
+        _tell(f"cyclictest on CPU {plan['cpus']}, model {plan['model']}, for {plan['duration_s']:g} s")
+        wakeup = Wakeup(plan)
+        requests = measure_requests(plan, tensors, device, tell=_tell)
     except (OSError, http.client.HTTPException, ValueError, KeyError, IndexError) as error:
-        wakeup.process.terminate()
-        subprocess.run(["systemctl", "stop", "edgewright-wakeup.service"], check=False, timeout=60)
+        if wakeup:
+            wakeup.stop()
         what = f"measuring model {plan['model']} at {host}:{port}"
         sys.stderr.write(f"{what}: {type(error).__name__}: {error}\n")
         return 1

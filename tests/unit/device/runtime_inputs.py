@@ -17,6 +17,7 @@ VARIABLES: dict[str, Any] = {
     "runtime_max_request_bytes": 16777216,
     "runtime_threads": 0,
     "runtime_start_timeout_s": 180,
+    "runtime_ready_timeout_s": 300,
     "acceptance_intent": {"latency_p99_ms": 50, "wakeup_worst_us": 100},
     "acceptance_rate_hz": 10.0,
     "acceptance_duration_s": 60.0,
