@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`edgewright record list DIR` and `edgewright record show FILE`: as-built records for a person.
 
-`list` gives one line per record, by device and time; `show` a page about one. Both refuse a file that is none.
+`list` gives a line per record, by device and time; `show` a page about one. Both refuse a file that is none.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def _list(args: argparse.Namespace) -> int:
     directory: Path = args.directory
     if not directory.is_dir():
         raise InputError(
-            f"listing records: there is no directory {directory}; give the inventory's acceptance_records_dir,"
+            f"listing records: no directory {directory}; give the inventory's acceptance_records_dir,"
             " which the first acceptance of a device makes"
         )
     paths = sorted(directory.glob("*/*.json"))
