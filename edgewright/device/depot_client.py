@@ -249,15 +249,19 @@ def _digest(item: str, have: Have, want: Want) -> list[Drift]:
 # What apt prints -> what happened and what to do. The first that matches counts; {url} is the depot's.
 _CAUSES = (
     (
+        r"Could not load client certificate",
+        "the device has no certificate that apt may read. Run the role identity for this device",
+    ),
+    (
+        r"expired certificate|not yet (valid|activated)|has expired",
+        "a certificate's time and the device's clock do not fit."
+        " Compare `date` on the device with the controller's",
+    ),
+    (
         r"SSL certificate problem|certificate verify failed|certificate is NOT trusted|self-signed cert"
         r"|issuer is unknown|doesn't match|does not match|hostname",
         "the machine at {url} has no certificate of this site's authority for that address."
         " Look at authority_controller_names, run the role authority, and restart the depot",
-    ),
-    (
-        r"expired certificate|certificate (is )?not yet (valid|activated)|NOT YET|has expired",
-        "a certificate's time and the device's clock do not fit."
-        " Compare `date` on the device with the controller's",
     ),
     (
         r"\b400\b +Bad Request|\b403\b|alert (certificate|bad certificate|unknown ca)|handshake failure"
