@@ -229,7 +229,7 @@ def _frontend_body(frontend: FrontendText) -> str:
         '        return 404 \'{"error": "there is nothing here: the model is below /v2"}\';\n'
         "    }\n"
         "    location @too_large {\n"
-        f'        return 413 \'{{"error": "a request may have {frontend.max_request_bytes} bytes"}}\';\n'
+        f'        return 413 \'{{"error": "a request may have at most {frontend.max_request_bytes} bytes"}}\';\n'
         "    }\n"
         "    location @no_server {\n"
         '        return 503 \'{"error": "the model server does not answer; it may be starting"}\';\n'
