@@ -173,7 +173,8 @@ def _frontend_body(frontend: FrontendText) -> str:
     # The lookbehind (\x5c is the backslash, which nginx would take for itself) keeps a name such as
     # "x,OU=operator" from being read as a role.
     by_ou = "".join(f'    "~(?:^|(?<!\\x5c),)OU={role}(?:,|$)" {role};\n' for role in roles)
-    buffer = min(frontend.max_request_bytes, _BUFFER_BYTES)
+    limit = frontend.max_request_bytes
+    buffer = min(limit, _BUFFER_BYTES)
     return (
         f"# {_HEADER}\n"
         "# The role of a client is the OU of its certificate's subject.\n"
@@ -202,7 +203,7 @@ def _frontend_body(frontend: FrontendText) -> str:
         "\n"
         "    server_tokens off;\n"
         "    access_log off;\n"
-        f"    client_max_body_size {frontend.max_request_bytes};\n"
+        f"    client_max_body_size {limit};\n"
         f"    client_body_buffer_size {buffer};\n"
         "    default_type application/json;\n"
         "    # Which configuration answers; the probe compares it with the file.\n"
@@ -229,7 +230,7 @@ def _frontend_body(frontend: FrontendText) -> str:
         '        return 404 \'{"error": "there is nothing here: the model is below /v2"}\';\n'
         "    }\n"
         "    location @too_large {\n"
-        f'        return 413 \'{{"error": "a request may have at most {frontend.max_request_bytes} bytes"}}\';\n'
+        f'        return 413 \'{{"error": "a request may have at most {limit} bytes"}}\';\n'
         "    }\n"
         "    location @no_server {\n"
         '        return 503 \'{"error": "the model server does not answer; it may be starting"}\';\n'
