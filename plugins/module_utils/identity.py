@@ -51,9 +51,10 @@ def fingerprint(pem: Optional[str]) -> Optional[str]:
     if found is None:
         return None
     try:
-        return hashlib.sha256(base64.b64decode(found.group(1))).hexdigest()
+        der = base64.b64decode("".join(found.group(1).split()), validate=True)
     except (binascii.Error, ValueError):
         return None
+    return hashlib.sha256(der).hexdigest() if der else None
 
 
 def installed(system: System, names: List[str]) -> Dict[str, Optional[str]]:

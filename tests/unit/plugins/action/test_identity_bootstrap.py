@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is sent to a device before it may speak to the depot: nothing that the lock does not know."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.edgewright.factory.plugins.action import identity_bootstrap
+
+from edgewright.errors import IntegrityError
+
+DATA = {"openssl_3_amd64.deb": b"openssl's bytes", "python3-apt_2_amd64.deb": b"python3-apt's bytes"}
+
+
+@pytest.fixture
+def depot(tmp_path: Path) -> Path:
+    pool = tmp_path / "apt/pool"
+    pool.mkdir(parents=True)
+    for name, data in DATA.items():
+        (pool / name).write_bytes(data)
+    return tmp_path
+
+
+def entries() -> list[dict[str, Any]]:
+    return [
+        {
+            "name": filename.partition("_")[0],
+            "version": "1",
+            "filename": filename,
+            "sha256": hashlib.sha256(data).hexdigest(),
+        }
+        for filename, data in DATA.items()
+    ]
+
+
+def test_the_tar_holds_the_packages(depot: Path) -> None:
+    with tarfile.open(fileobj=io.BytesIO(identity_bootstrap.pack(depot, entries()))) as archive:
+        assert {member.name: archive.extractfile(member).read() for member in archive} == DATA  # type: ignore[union-attr]
+
+
+def test_other_bytes_than_the_locks_are_refused_by_name(depot: Path) -> None:
+    (depot / "apt/pool/python3-apt_2_amd64.deb").write_bytes(b"other bytes")
+    with pytest.raises(
+        IntegrityError, match=r"package python3-apt 1 is not what the lock says.*nothing was sent"
+    ):
+        identity_bootstrap.pack(depot, entries())
+
+
+def test_a_missing_package_is_refused_by_name(depot: Path) -> None:
+    (depot / "apt/pool/openssl_3_amd64.deb").unlink()
+    with pytest.raises(IntegrityError, match=r"package openssl 1 cannot be copied.*edgewright depot build"):
+        identity_bootstrap.pack(depot, entries())
+
+
+def test_only_packages_that_are_wholly_installed_count() -> None:
+    said = "openssl 3.0.17-1~deb12u2 installed\npython3-apt 2.6.0 half-configured\npodman  not-installed\n"
+    assert identity_bootstrap.parse_query(said) == {"openssl": "3.0.17-1~deb12u2"}
