@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -72,7 +73,8 @@ def make_tree(recipe: Recipe, target: Path, log: Path, say: Say) -> None:
             f"run the same command as root (once: the image is kept in {cache_dir() / 'twins'})"
         )
     if recipe.arch == "arm64":
-        need("qemu-aarch64-static")
+        need("qemu-aarch64-static", "arch-test")
+        _check_foreign_programs(recipe)
     argv = ["mmdebstrap", "--variant=minbase", f"--architectures={recipe.arch}"]
     argv += [f"--include={','.join(recipe.packages)}", "--aptopt=APT::Install-Recommends false"]
     argv += [f"--dpkgopt=path-exclude={pattern}" for pattern in recipe.excluded]
@@ -87,6 +89,17 @@ def make_tree(recipe: Recipe, target: Path, log: Path, say: Say) -> None:
     )
     argv += [recipe.suite, str(target), *recipe.sources]
     run_logged(argv, f"making the image {recipe.label}", log, say)
+
+
+def _check_foreign_programs(recipe: Recipe) -> None:
+    """Refuse, before the downloads, when this host's kernel hands no such program to its emulator."""
+    tried = subprocess.run(["arch-test", recipe.arch], capture_output=True, check=False)
+    if tried.returncode != 0:
+        raise EdgewrightError(
+            f"making the image {recipe.label}: this host runs no {recipe.arch} programs, which setting up the "
+            f"packages takes; run: apt-get install qemu-user-static binfmt-support; then, where nothing did "
+            f"it at boot: mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc; update-binfmts --enable"
+        )
 
 
 def _boot_loader(recipe: Recipe, tree: Path, work: Path) -> Path:

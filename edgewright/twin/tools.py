@@ -30,6 +30,7 @@ _PACKAGES = {
     "qemu-system-x86_64": "qemu-system-x86",
     "qemu-system-aarch64": "qemu-system-arm",
     "qemu-aarch64-static": "qemu-user-static",
+    "arch-test": "arch-test",
     "nc": "netcat-openbsd",
     "ssh": "openssh-client",
     "podman": "podman",
