@@ -96,8 +96,8 @@ def _check_foreign_programs(recipe: Recipe) -> None:
     tried = subprocess.run(["arch-test", recipe.arch], capture_output=True, check=False)
     if tried.returncode != 0:
         raise EdgewrightError(
-            f"making the image {recipe.label}: this host runs no {recipe.arch} programs, which setting up the "
-            f"packages takes; run: apt-get install qemu-user-static binfmt-support; then, where nothing did "
+            f"making the image {recipe.label}: this host runs no {recipe.arch} programs, as setting up the "
+            f"packages needs; run: apt-get install qemu-user-static binfmt-support; then, where nothing did "
             f"it at boot: mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc; update-binfmts --enable"
         )
 
