@@ -129,11 +129,12 @@ def unit_text(unit: UnitText) -> str:
         f"Slice={unit.slice}\n"
         "Delegate=yes\n"
         "Environment=PODMAN_SYSTEMD_UNIT=%n\n"
-        f"RuntimeDirectory={unit.directory.removeprefix('/run/')}\n"
+        # Not RuntimeDirectory=: systemd would give it back to root before each command of the unit.
         f"ExecStartPre=/usr/bin/install -d -m 0710 -o {UID} -g {FRONTEND_GROUP} {unit.directory}\n"
         f"ExecStart={run}\n"
         f"ExecStop=/usr/bin/podman stop --ignore --time 20 {unit.container}\n"
         f"ExecStopPost=-/usr/bin/podman rm --force --ignore {unit.container}\n"
+        f"ExecStopPost=-/usr/bin/rm -rf {unit.directory}\n"
         "Restart=on-failure\n"
         "RestartSec=2\n"
         f"TimeoutStartSec={unit.start_timeout_s}\n"
