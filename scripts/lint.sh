@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # All checkers, each named; all are run even when one fails.
 set -uo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 failed=()
 check() {
   local name=$1
