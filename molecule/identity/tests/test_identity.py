@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-testinfra_hosts = ["ansible://devices"]
 IDENTITY = "/etc/edgewright/identity"
 
 
