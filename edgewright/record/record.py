@@ -149,6 +149,11 @@ def _wakeup(measured: Mapping[str, Any], plan: Mapping[str, Any]) -> dict[str, A
         for us, count in thread["histogram_us"].items():
             counts[float(us)] = counts.get(float(us), 0) + int(count)
     n = sum(int(thread["cycles"]) for thread in threads.values())
+    worst = max((float(thread["worst_us"]) for thread in threads.values()), default=None)
+    # What lies beyond the histogram's end is taken for as late as the worst: later than it was, never earlier.
+    beyond = max(0, n - sum(counts.values()))
+    if worst is not None and beyond:
+        counts[worst] = counts.get(worst, 0) + beyond
     return {
         "unit": "us",
         "error": measured.get("error"),
@@ -158,10 +163,9 @@ def _wakeup(measured: Mapping[str, Any], plan: Mapping[str, Any]) -> dict[str, A
         "duration_s": plan["duration_s"],
         "priority": plan["wakeup_priority"],
         "interval_us": plan["wakeup_interval_us"],
-        # Samples beyond the histogram's end are counted in n and in the worst, not in the quantiles.
-        "beyond_histogram": n - sum(counts.values()),
+        "beyond_histogram": beyond,
         "quantiles": [_as_dict(entry) for entry in _quantiles(counts)],
-        "worst": max((thread["worst_us"] for thread in threads.values()), default=None),
+        "worst": worst,
         "threads": threads,
     }
 

@@ -68,7 +68,9 @@ def _times(name: str, times: Mapping[str, Any], limit: str) -> list[str]:
 
 
 def _read(read: Mapping[str, int]) -> str:
-    return ", ".join(f"{text!r} {count} times" for text, count in read.items()) or "nothing"
+    return (
+        ", ".join(f"{text!r} ({count} of {sum(read.values())})" for text, count in read.items()) or "nothing"
+    )
 
 
 def _mib(kib: int | None) -> str:
