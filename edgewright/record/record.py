@@ -150,7 +150,7 @@ def _wakeup(measured: Mapping[str, Any], plan: Mapping[str, Any]) -> dict[str, A
             counts[float(us)] = counts.get(float(us), 0) + int(count)
     n = sum(int(thread["cycles"]) for thread in threads.values())
     worst = max((float(thread["worst_us"]) for thread in threads.values()), default=None)
-    # What lies beyond the histogram's end is taken for as late as the worst: later than it was, never earlier.
+    # What lies beyond the histogram's end is taken for as late as the worst: too late, never too early.
     beyond = max(0, n - sum(counts.values()))
     if worst is not None and beyond:
         counts[worst] = counts.get(worst, 0) + beyond
