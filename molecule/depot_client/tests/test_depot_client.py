@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,18 @@ DEPOT_HOST = "10.213.0.1"
 DEPOT = f"{DEPOT_HOST}:18443"
 # The host's limits allow this storage in a container; the flags change where images lie, not how they come.
 PODMAN = "podman --root /var/tmp/images --runroot /run/images --storage-driver vfs"
+
+# An image in a directory, as somebody may bring on a stick; refused before its blobs are looked for.
+MANIFEST = {
+    "schemaVersion": 2,
+    "mediaType": "application/vnd.oci.image.manifest.v1+json",
+    "config": {
+        "mediaType": "application/vnd.oci.image.config.v1+json",
+        "digest": "sha256:" + "0" * 64,
+        "size": 2,
+    },
+    "layers": [],
+}
 
 
 def model() -> str:
@@ -60,13 +73,12 @@ def test_podman_takes_an_image_by_digest_with_the_devices_certificate(host: Any,
 
 
 def test_podman_refuses_every_other_source(host: Any, podman: str) -> None:
-    host.check_output(
-        "mkdir -p /var/tmp/other && echo 'Directory Transport Version: 1.1' > /var/tmp/other/version"
-    )
+    manifest = json.dumps(MANIFEST)
+    host.check_output(f"mkdir -p /var/tmp/other && echo '{manifest}' > /var/tmp/other/manifest.json")
     foreign = host.run(f"{podman} pull dir:/var/tmp/other")
     assert foreign.rc != 0
     assert "rejected by policy" in foreign.stderr
-    short = host.run(f"{podman} pull busybox")
+    short = host.run(f"{podman} pull some-image")
     assert short.rc != 0
     assert "no unqualified-search registries are defined" in short.stderr
 
