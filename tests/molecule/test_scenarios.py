@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Each molecule scenario on a container twin, once; its whole output lies in a log, the end is shown when it fails.
+"""Each molecule scenario on a container twin, once; its output lies in a log, whose end a failure shows.
 
     pytest tests/molecule -k identity
 
-Scenarios that need a VM twin (kernel, isolation, runtime, acceptance) run in the journey, on the VM that it has.
+Scenarios that need a VM twin (kernel, isolation, runtime, acceptance) run on the VM of the journey.
 """
 
 from __future__ import annotations
