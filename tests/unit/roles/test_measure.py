@@ -196,7 +196,7 @@ def test_a_slow_model_is_late_and_not_hurried() -> None:
 
 
 def test_each_label_is_asked_however_short_the_time() -> None:
-    made, _ = run(0.7, duration_s=0.5)
+    made, _ = run(7.0, duration_s=0.5)
     assert [sum(read.values()) for read in made["texts"]] == [1, 1]
 
 
