@@ -5,4 +5,5 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 scripts/lint.sh
 printf '\n== tests\n'
-exec pytest -v --durations=15
+# Two workers; see conftest.py for what goes where.
+exec pytest -v -n 2 --dist loadgroup --no-loadscope-reorder --durations=15

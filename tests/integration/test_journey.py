@@ -7,7 +7,6 @@ The tests of this file are one story on one machine, in the order in which they 
 from __future__ import annotations
 
 import re
-import shutil
 import socket
 import ssl
 import subprocess
@@ -275,26 +274,3 @@ def test_unreachable_depot_is_told_by_its_address(site: Site) -> None:
     assert "https://10.0.2.100:8443" in run.text
     mended = site.play()
     assert mended.returncode == 0, mended.text[-4000:]
-
-
-def test_power_loss_in_the_middle_of_the_run(site: Site) -> None:
-    """The same device, bare again; it loses power while packages are being installed."""
-    site.edgewright("twin", "down", "--purge", "-i", str(site.inventory))
-    shutil.rmtree(site.state / "records")
-    process, log = site.start()
-    marker = re.compile(r"TASK \[.*kernel : install \|")
-    for _ in range(1200):
-        assert process.poll() is None, log.read_text()[-4000:]
-        if marker.search(log.read_text(errors="replace")):
-            break
-        time.sleep(1)
-    else:
-        pytest.fail("the run never came to the kernel's installation")
-    time.sleep(20)
-    site.kill()
-    assert process.wait(900) != 0, "the run says that the device went away"
-    assert "UNREACHABLE" in log.read_text() or "unreachable=1" in log.read_text()
-    again = site.play()
-    assert again.returncode == 0, again.text[-6000:]
-    assert len(site.records()) == 1
-    assert site.boots() <= 3, "first boot, boot after the power loss, and one reboot"
