@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How the tests share two cores: files go whole to one of two workers, machines first.
 
-A virtual machine under emulation keeps one core busy, so the long journeys begin first, each on a worker, and all
-else fills what is left. Tests with containers share names and addresses: they stay on one worker.
+A virtual machine under emulation keeps one core busy, so the long journeys begin first, each on a worker, and
+all else fills what is left. Tests with containers share names and addresses: they stay on one worker.
 """
 
 from __future__ import annotations
