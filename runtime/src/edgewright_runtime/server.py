@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import signal
 import socket
 import stat
 import time
@@ -168,6 +169,10 @@ def serve(
         config.stop_timeout,
         say,
     )
+    # From here on a signal means an orderly stop, also while uvicorn starts: raising in the first steps of
+    # its event loop would end in a traceback. uvicorn then sets the same handler itself.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, server.handle_exit)
     try:
         server.run(sockets=[listening])
     finally:
