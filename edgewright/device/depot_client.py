@@ -150,7 +150,8 @@ def _apt_conf(host: str) -> str:
         f'{where}::SslCert "{identity.DIRECTORY}/device.crt";\n'
         f'{where}::SslKey "{identity.DIRECTORY}/device.key";\n'
         f'{where}::Proxy "DIRECT";\n'
-        "// Nobody sits at a device: a package whose settings were changed (podman's policy.json is) keeps them.\n"
+        "// Nobody sits at a device: a package whose settings were changed (podman's policy.json is)"
+        " keeps them.\n"
         'DPkg::Options { "--force-confdef"; "--force-confold"; };\n'
     )
 
