@@ -20,7 +20,7 @@ test: setup ## Every test
 	@scripts/test.sh
 
 test-fast: setup ## Tests without containers and machines, under two minutes
-	pytest -q -n 2 --dist loadgroup -m "not clients and not container and not vm and not slow"
+	pytest -q -n 2 --dist loadfile -m "not clients and not container and not vm and not slow"
 
 lint: setup ## ruff, mypy, ansible-lint, yamllint, shellcheck
 	@scripts/lint.sh

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the tests share two cores: files go whole to one of two workers, machines first.
+"""The order in which the tests' files go to the workers (`pytest -n 2 --dist loadfile`): machines first.
 
 A virtual machine under emulation keeps one core busy, so the long journeys begin first, each on a worker, and
-all else fills what is left. Tests with containers share names and addresses: they stay on one worker.
+all else fills what is left. Within a file the order stays, and a file stays on one worker.
 """
 
 from __future__ import annotations
@@ -20,10 +20,6 @@ def _rank(item: pytest.Item) -> int:
     return _FIRST.index(name) if name in _FIRST else len(_FIRST)
 
 
-@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Group by file (containers: one group), and put the long files first; order within a file stays."""
-    for item in items:
-        shared = item.get_closest_marker("container") is not None
-        item.add_marker(pytest.mark.xdist_group("container" if shared else str(item.fspath)))
+    """Put the long files first."""
     items.sort(key=_rank)

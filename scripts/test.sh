@@ -6,4 +6,4 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 scripts/lint.sh
 printf '\n== tests\n'
 # Two workers; see conftest.py for what goes where.
-exec pytest -v -n 2 --dist loadgroup --no-loadscope-reorder --durations=15
+exec pytest -v -n 2 --dist loadfile --no-loadscope-reorder --durations=15
