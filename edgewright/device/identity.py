@@ -104,7 +104,7 @@ def bootstrap_packages(lock: Mapping[str, Any]) -> list[dict[str, Any]]:
     if not found:
         raise InputError(
             "lock: no package is marked `bootstrap: true`, so a device without a certificate can't get one;"
-            " list openssl, ca-certificates, python3-apt and python3-cryptography under `bootstrap` in"
+            " list openssl, python3-apt and python3-cryptography under `bootstrap` in"
             " release.yml and write the lock again with `edgewright release lock`"
         )
     return found
