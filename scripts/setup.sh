@@ -14,20 +14,23 @@ for package in "${wanted[@]}"; do
     missing+=("$package")
   fi
 done
+root=()
+[ "$(id -u)" -eq 0 ] || root=(sudo)
+may_install() { [ ${#root[@]} -eq 0 ] || sudo -n true 2>/dev/null; }
 if [ ${#missing[@]} -gt 0 ]; then
-  run=()
-  if [ "$(id -u)" -ne 0 ]; then
-    if sudo -n true 2>/dev/null; then
-      run=(sudo)
-    else
-      say "these Debian packages are missing, and this user is neither root nor able to use sudo:"
-      printf '  apt-get install -y --no-install-recommends %s\n' "${missing[*]}"
-      exit 1
-    fi
+  if ! may_install; then
+    say "these Debian packages are missing, and this user is neither root nor able to use sudo:"
+    printf '  apt-get install -y --no-install-recommends %s\n' "${missing[*]}"
+    exit 1
   fi
   say "installing ${#missing[@]} Debian packages: ${missing[*]}"
-  "${run[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -q
-  "${run[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}"
+  "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -q
+  "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}"
+elif ! apt-get indextargets --format '$(ORIGIN)' 'Created-By: Packages' | grep -qx Debian; then
+  # Releases and twins find Debian's archives by what apt's lists say of themselves (edgewright/archives.py).
+  may_install || { say "apt has no lists of Debian's archive yet; run as root: apt-get update"; exit 1; }
+  say "reading apt's lists"
+  "${root[@]}" apt-get update -q
 fi
 
 python=""

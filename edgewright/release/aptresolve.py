@@ -26,6 +26,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from edgewright.archives import address
 from edgewright.errors import InputError, MissingToolError, UnreachableError
 
 __all__ = ["AptRoom", "Deb"]
@@ -71,11 +72,14 @@ class AptRoom:
     Args:
         arch: Debian's name of the devices' architecture.
         sources: The release's `apt.sources`.
+
+    Raises:
+        InputError: This host has no address for a source.
     """
 
     def __init__(self, arch: str, sources: Sequence[Mapping[str, Any]]) -> None:
         self._arch = arch
-        self._sources = sources
+        self._sources = [(source, address(source["uri"])) for source in sources]
         self._index: dict[str, Deb] = {}
         self._room = Path()
 
@@ -196,10 +200,10 @@ class AptRoom:
         )
 
     def _source_lines(self) -> Iterable[str]:
-        for source in self._sources:
+        for source, base in self._sources:
             for suite in source["suites"]:
                 options = f"arch={self._arch} signed-by={_KEYRING}"
-                yield f"deb [{options}] {source['uri']} {suite} {' '.join(source['components'])}\n"
+                yield f"deb [{options}] {base} {suite} {' '.join(source['components'])}\n"
 
     def _configuration(self) -> str:
         proxies = subprocess.run(
@@ -226,34 +230,33 @@ class AptRoom:
         )
 
     def _read_index(self, path: Path) -> None:
-        base, suite = self._origin(path.name)
+        named, base, suite = self._origin(path.name)
         for stanza in path.read_text("utf-8").split("\n\n"):
             fields = dict(
                 re.findall(r"^(Package|Version|Architecture|Filename|Size|SHA256): (.+)$", stanza, re.M)
             )
             if len(fields) != 6:
                 continue
-            url = f"{base}/{fields['Filename']}"
-            self._index[url] = Deb(
+            self._index[f"{base}/{fields['Filename']}"] = Deb(
                 name=fields["Package"],
                 version=fields["Version"],
                 arch=fields["Architecture"],
                 filename=Path(fields["Filename"]).name,
-                url=url,
+                url=f"{named}/{fields['Filename']}",
                 size=int(fields["Size"]),
                 sha256=fields["SHA256"],
                 source=suite,
                 stanza=stanza.strip("\n"),
             )
 
-    def _origin(self, index_name: str) -> tuple[str, str]:
-        """Address and suite of an index, from the name that apt gives its file."""
-        for source in self._sources:
-            flat = urllib.parse.urlsplit(source["uri"])
+    def _origin(self, index_name: str) -> tuple[str, str, str]:
+        """The release's name, address and suite of an index, from the name that apt gives its file."""
+        for source, base in self._sources:
+            flat = urllib.parse.urlsplit(base)
             prefix = f"{flat.netloc}{flat.path}".replace("/", "_")
             for suite in source["suites"]:
                 if index_name.startswith(f"{prefix}_dists_{suite}_"):
-                    return source["uri"], suite
+                    return source["uri"], base, suite
         raise InputError(f"reading the package indices: {index_name} belongs to no source of release.yml")
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgewright.archives import address
 from edgewright.depot.blobs import BlobStore, Wanted
 from edgewright.depot.progress import Progress, say
 from edgewright.errors import InputError, IntegrityError
@@ -106,8 +107,10 @@ def fetch_sources(
     debs = [deb for image in lock["images"] for deb in image.get("debs", [])]
     debs += lock["apt"]["packages"] if everything else []
     wheels = [*lock["python"]["wheels"], *(image["wheel"] for image in lock["images"] if "wheel" in image)]
-    wanted = {deb["sha256"]: Wanted(deb["filename"], deb["url"], deb["size"], deb["sha256"]) for deb in debs}
-    missing = [item for item in wanted.values() if not store.has(item.sha256, item.size)]
+    files = {deb["sha256"]: deb for deb in debs if not store.has(deb["sha256"], deb["size"])}
+    missing = [
+        Wanted(deb["filename"], address(deb["url"]), deb["size"], deb["sha256"]) for deb in files.values()
+    ]
     absent = [wheel for wheel in wheels if not store.has(wheel["sha256"], wheel["size"])]
     total = sum(item.size for item in missing) + sum(wheel["size"] for wheel in absent)
     progress = Progress(f"fetching {len(missing) + len(absent)} files", total)

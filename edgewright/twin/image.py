@@ -15,6 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from edgewright.archives import address
 from edgewright.errors import EdgewrightError
 from edgewright.paths import cache_dir
 from edgewright.twin.keys import locked
@@ -64,7 +65,8 @@ def make_tree(recipe: Recipe, target: Path, log: Path, say: Say) -> None:
     """Fill a directory or a tar file (a target that ends in `.tar`) with the recipe's system.
 
     Raises:
-        EdgewrightError: not root, or mmdebstrap failed; the message has its last lines.
+        EdgewrightError: not root, this host's apt has no such source, or mmdebstrap failed; the message has
+            its last lines.
         MissingToolError: mmdebstrap or its emulator is not installed.
     """
     if os.geteuid() != 0:
@@ -87,7 +89,11 @@ def make_tree(recipe: Recipe, target: Path, log: Path, say: Say) -> None:
     argv.append(
         '--customize-hook=rm -f "$1"/etc/apt/apt.conf.d/99mmdebstrap "$1"/etc/dpkg/dpkg.cfg.d/99mmdebstrap'
     )
-    argv += [recipe.suite, str(target), *recipe.sources]
+    sources = []
+    for source in recipe.sources:
+        kind, archive, rest = source.split(maxsplit=2)
+        sources.append(f"{kind} {address(archive)} {rest}")
+    argv += [recipe.suite, str(target), *sources]
     run_logged(argv, f"making the image {recipe.label}", log, say)
 
 

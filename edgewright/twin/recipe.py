@@ -15,14 +15,15 @@ from dataclasses import asdict, dataclass
 
 from edgewright.errors import InputError
 
-__all__ = ["MIRRORS", "Recipe", "container_recipe", "vm_recipe"]
+__all__ = ["SOURCES", "Recipe", "container_recipe", "vm_recipe"]
 
-MIRRORS = (
-    "deb http://deb.debian.org/debian bookworm main",
-    "deb http://deb.debian.org/debian bookworm-updates main",
-    "deb http://deb.debian.org/debian-security bookworm-security main",
+SOURCES = (
+    "deb archive:debian bookworm main",
+    "deb archive:debian bookworm-updates main",
+    "deb archive:debian-security bookworm-security main",
 )
-"""Where the image's packages come from, and what its own sources.list says. A twin cannot reach them."""
+"""Where the image's packages come from (see `edgewright.archives`); its own sources.list has the addresses
+that this host's apt uses. A twin cannot reach them."""
 
 _COMMON_PACKAGES = ("dbus", "iproute2", "openssh-server", "procps", "python3", "sudo", "systemd-sysv")
 _VM_PACKAGES = ("e2fsprogs", "grub-common", "grub2-common", "initramfs-tools", "kmod", "udev", "zstd")
@@ -132,7 +133,7 @@ class Recipe:
         kind: `vm` or `container`.
         arch: Debian's name of the architecture.
         suite: Debian's release.
-        sources: one-line apt sources, as `MIRRORS`.
+        sources: one-line apt sources, as `SOURCES`.
         packages: what is installed on top of Debian's minbase.
         excluded: path patterns that dpkg leaves out.
         setup: shell script run on the empty tree (`$1`).
@@ -195,7 +196,7 @@ def vm_recipe(arch: str = "amd64") -> Recipe:
         kind="vm",
         arch=arch,
         suite="bookworm",
-        sources=MIRRORS,
+        sources=SOURCES,
         packages=tuple(sorted((*_COMMON_PACKAGES, *_VM_PACKAGES, *_ARCH_PACKAGES[arch]))),
         excluded=_EXCLUDED,
         setup=_VM_SETUP,
@@ -215,7 +216,7 @@ def container_recipe() -> Recipe:
         kind="container",
         arch="amd64",
         suite="bookworm",
-        sources=MIRRORS,
+        sources=SOURCES,
         packages=_COMMON_PACKAGES,
         excluded=_EXCLUDED,
         setup="",

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from edgewright.archives import address
 from edgewright.errors import EdgewrightError, UnreachableError
 from edgewright.twin import TwinSpec, VmTwin, qemu
 from edgewright.twin.keys import forget_host_key, host_key, merge_known_hosts, remember_host_key
@@ -152,7 +153,7 @@ def test_it_is_a_bare_device_of_its_own(twin: VmTwin) -> None:
     assert first.split()[2].endswith("-cloud-amd64")
     assert len(first.splitlines()) == 3, f"failed units: {first}"
     assert packages == "installed python3\n", "a bare device has none of what provisioning brings"
-    assert "deb http://deb.debian.org/debian bookworm main" in rest
+    assert f"deb {address('archive:debian')} bookworm main" in rest
     assert "Python 3.11" in rest
     assert "EFI" in rest
 

@@ -36,7 +36,7 @@ GOOD: dict[str, Any] = {
 FOREIGN = {
     "file": "/etc/apt/sources.list",
     "line": 3,
-    "text": "deb http://deb.debian.org/debian bookworm main",
+    "text": "deb http://archive.example/debian bookworm main",
 }
 
 
@@ -75,7 +75,7 @@ def test_each_state_is_told_apart(name: str) -> None:
 def test_a_foreign_source_is_named_by_file_and_line() -> None:
     (drift,) = depot_client.drift(changed("other_sources", [FOREIGN]), WANT)
     assert "/etc/apt/sources.list line 3" in drift.why
-    assert drift.have == ["/etc/apt/sources.list line 3: deb http://deb.debian.org/debian bookworm main"]
+    assert drift.have == ["/etc/apt/sources.list line 3: deb http://archive.example/debian bookworm main"]
 
 
 def test_a_depot_that_is_not_built_is_drift_and_says_so() -> None:

@@ -47,7 +47,10 @@ BAD = {
         _change("apt", "packages", 0, to="a b"),
         "apt.packages[0]: 'a b' does not match",
     ),
-    "source without scheme": (_change("apt", "sources", 0, "uri", to="deb.debian.org"), "apt.sources[0].uri"),
+    "source without scheme": (
+        _change("apt", "sources", 0, "uri", to="archive.example"),
+        "apt.sources[0].uri",
+    ),
     "wheel without version": (
         _change("images", "models", 0, "wheel", to="rapidocr"),
         "images.models[0].wheel",

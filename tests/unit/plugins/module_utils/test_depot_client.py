@@ -81,14 +81,14 @@ def test_what_lies_there_is_read(tree: Tree) -> None:
 
 
 SOURCES_LIST = """# deb http://old.example/debian bookworm main
-deb http://deb.debian.org/debian bookworm main  # the archive
+deb http://archive.example/debian bookworm main  # the archive
 
-  deb-src [arch=amd64] http://deb.debian.org/debian bookworm main
+  deb-src [arch=amd64] http://archive.example/debian bookworm main
 debian is a word
 """
 DEB822 = """# a comment before
 Types: deb
-URIs: http://deb.debian.org/debian
+URIs: http://archive.example/debian
 Suites: trixie
 
 Enabled: no
@@ -115,9 +115,9 @@ def test_other_sources_are_named_by_file_and_line(tree: Tree) -> None:
         for entry in depot_client.other_sources(tree, OWN)
     ]
     assert found == [
-        ("sources.list", 2, "deb http://deb.debian.org/debian bookworm main"),
-        ("sources.list", 4, "deb-src [arch=amd64] http://deb.debian.org/debian bookworm main"),
-        ("debian.sources", 2, "Types: deb; URIs: http://deb.debian.org/debian; Suites: trixie"),
+        ("sources.list", 2, "deb http://archive.example/debian bookworm main"),
+        ("sources.list", 4, "deb-src [arch=amd64] http://archive.example/debian bookworm main"),
+        ("debian.sources", 2, "Types: deb; URIs: http://archive.example/debian; Suites: trixie"),
         ("debian.sources", 11, "Types: deb; URIs: http://second.example/debian; Suites: trixie"),
         ("vendor.list", 1, "deb http://vendor.example ./"),
     ]
