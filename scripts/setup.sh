@@ -16,6 +16,8 @@ for package in "${wanted[@]}"; do
 done
 root=()
 [ "$(id -u)" -eq 0 ] || root=(sudo)
+# shellcheck disable=SC2016 # $(ORIGIN) is apt's to expand
+debian_lists() { apt-get indextargets --format '$(ORIGIN)' 'Created-By: Packages' | grep -x Debian >/dev/null; }
 may_install() { [ ${#root[@]} -eq 0 ] || sudo -n true 2>/dev/null; }
 if [ ${#missing[@]} -gt 0 ]; then
   if ! may_install; then
@@ -26,7 +28,7 @@ if [ ${#missing[@]} -gt 0 ]; then
   say "installing ${#missing[@]} Debian packages: ${missing[*]}"
   "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -q
   "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}"
-elif ! apt-get indextargets --format '$(ORIGIN)' 'Created-By: Packages' | grep -qx Debian; then
+elif ! debian_lists; then
   # Releases and twins find Debian's archives by what apt's lists say of themselves (edgewright/archives.py).
   may_install || { say "apt has no lists of Debian's archive yet; run as root: apt-get update"; exit 1; }
   say "reading apt's lists"
@@ -57,4 +59,4 @@ if [ "$(cat "$stamp" 2>/dev/null)" != "$digest" ]; then
   ln -sfn "$PWD" "$collections/edgewright/factory"
   printf '%s\n' "$digest" >"$stamp"
 fi
-say "ready: $(.venv/bin/edgewright --version), $(.venv/bin/ansible --version | head -n 1)"
+say "ready: $(.venv/bin/edgewright --version), $(.venv/bin/ansible --version | sed -n 1p)"
