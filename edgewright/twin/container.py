@@ -20,22 +20,21 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from edgewright.errors import EdgewrightError, UnreachableError
+from edgewright.errors import EdgewrightError
 from edgewright.paths import cache_dir
 from edgewright.twin.disk import DeviceFile, device_files
 from edgewright.twin.image import make_tree
-from edgewright.twin.keys import controller_key, forget_host_key, locked, remember_host_key
+from edgewright.twin.keys import forget_host_key, locked
+from edgewright.twin.machine import Twin
 from edgewright.twin.qemu import vm_uuid
 from edgewright.twin.recipe import container_recipe
 from edgewright.twin.spec import CONTAINER_GATEWAY, CONTAINER_SUBNET, TwinSpec
-from edgewright.twin.ssh import run_ssh, wait_for_ssh
-from edgewright.twin.tools import Say, need, run_quiet, say_print
+from edgewright.twin.tools import Say, need, run_quiet
 
 __all__ = ["NETWORK", "ContainerTwin", "create_command", "image_tag", "limits"]
 
 NETWORK = "edgewright"
 _PODMAN = ("podman", "--runtime", "runc")  # crun refuses the hybrid cgroup layout
-_BOOT_S = 120.0
 
 
 def image_tag() -> str:
@@ -74,17 +73,12 @@ def create_command(spec: TwinSpec, name: str, ulimits: list[str]) -> list[str]:
     ]
 
 
-class ContainerTwin:
-    """A container that stands in for a device.
+class ContainerTwin(Twin):
+    """A container that stands in for a device; its spec's kind is `container`."""
 
-    Args:
-        spec: what it shall be; its kind is `container`.
-        say: gets lines of progress.
-    """
-
-    def __init__(self, spec: TwinSpec, say: Say = say_print) -> None:
-        self.spec = spec
-        self._say = say
+    needs = ("podman", "runc", "ssh")
+    start_s = 120.0
+    stop_s = 20.0
 
     @property
     def container(self) -> str:
@@ -113,41 +107,6 @@ class ContainerTwin:
         """`host` while it runs, else None: its programs run on the host's CPU and kernel."""
         return "host" if self.is_up() else None
 
-    def up(self, timeout_s: float = _BOOT_S) -> bool:
-        """Start the twin unless it runs, and wait until ssh lets the controller in.
-
-        Args:
-            timeout_s: seconds for the start.
-
-        Returns:
-            True when it was started, False when it was up already.
-
-        Raises:
-            EdgewrightError: image, network or container failed.
-            UnreachableError: it does not come up; the message ends with its console's last lines.
-            MissingToolError: a program is not installed.
-        """
-        need("podman", "runc", "ssh")
-        with locked(self.spec.directory / ".lock"):
-            controller_key(self.spec)
-            remember_host_key(self.spec)
-            started = not self.is_up()
-            if started:
-                self._start()
-            try:
-                took = wait_for_ssh(
-                    self.spec,
-                    phase=lambda: "systemd starting",
-                    alive=self.is_up,
-                    say=self._say,
-                    timeout_s=timeout_s,
-                )
-            except UnreachableError as error:
-                raise UnreachableError(f"{error}; the end of its console:\n{self._console()}") from error
-            if started:
-                self._say(f"{self.spec.name}: ssh after {took:.0f} s")
-        return started
-
     def _start(self) -> None:
         doing = f"starting twin {self.spec.name}"
         if self._inspect() is None:
@@ -170,48 +129,27 @@ class ContainerTwin:
             run_quiet(["podman", "rm", "-f", self.container], doing)
             raise EdgewrightError(f"{doing}: podman did not take its files: {said}")
 
-    def _console(self) -> str:
+    def _phase(self) -> str:
+        return "systemd starting"
+
+    def _last_words(self) -> str:
         done = subprocess.run(
             ["podman", "logs", "--tail", "20", self.container], capture_output=True, text=True, check=False
         )
-        return (done.stdout + done.stderr).strip()
+        return f"its console:\n{(done.stdout + done.stderr).strip()}"
 
-    def run(
-        self, command: str, *, stdin: str | None = None, timeout_s: float = 120.0
-    ) -> subprocess.CompletedProcess[str]:
-        """Run a shell command on the twin as root, as `edgewright.twin.ssh.run_ssh` does."""
-        return run_ssh(self.spec, command, stdin=stdin, timeout_s=timeout_s)
-
-    def down(self, timeout_s: float = 20.0) -> bool:
-        """Stop the twin in order (systemd shuts down); after the time, kill it.
-
-        Args:
-            timeout_s: seconds for an orderly end.
-
-        Returns:
-            True when it was running.
-        """
-        if not self.is_up():
-            return False
+    def _stop(self, timeout_s: float) -> None:
+        """systemd shuts down; after the time podman kills."""
         run_quiet(
             ["podman", "stop", "-t", f"{timeout_s:.0f}", self.container], f"stopping twin {self.spec.name}"
         )
-        return True
 
-    def kill(self) -> bool:
-        """Kill every process of the twin at once. Its files stay. Returns False when it was down."""
-        if not self.is_up():
-            return False
+    def _cut(self) -> str:
         doing = f"cutting the power of twin {self.spec.name}"
         run_quiet(["podman", "kill", "-s", "KILL", self.container], doing)
-        for _ in range(100):
-            if not self.is_up():
-                return True
-            time.sleep(0.1)
-        raise EdgewrightError(f"{doing}: container {self.container} did not end in 10 s")
+        return f"container {self.container}"
 
     def purge(self) -> None:
-        """Stop the twin and forget it: container, host key, files."""
         if self._inspect() is not None:
             run_quiet(["podman", "rm", "-f", "-t", "0", self.container], f"forgetting twin {self.spec.name}")
         forget_host_key(self.spec)

@@ -22,20 +22,18 @@ import subprocess
 import time
 from pathlib import Path
 
-from edgewright.errors import EdgewrightError, InputError, IntegrityError, UnreachableError
+from edgewright.errors import EdgewrightError, InputError, IntegrityError
 from edgewright.paths import cache_dir
 from edgewright.twin import qemu
 from edgewright.twin.disk import make_disk
 from edgewright.twin.image import vm_image
-from edgewright.twin.keys import controller_key, forget_host_key, locked, remember_host_key
+from edgewright.twin.keys import forget_host_key
+from edgewright.twin.machine import Twin
 from edgewright.twin.recipe import vm_recipe
-from edgewright.twin.spec import TwinSpec
-from edgewright.twin.ssh import run_ssh, wait_for_ssh
-from edgewright.twin.tools import Say, need, run_quiet, say_print, tail
+from edgewright.twin.tools import need, run_quiet, tail
 
 __all__ = ["VmTwin"]
 
-_BOOT_S = 600.0  # an emulated boot takes 30-60 s on an idle host; many at once on two cores take minutes
 _PHASES = (  # what the serial log shows last decides the phase; the first match from the end wins
     ("login:", "up, ssh starting"),
     ("systemd[1]", "services starting"),
@@ -44,17 +42,14 @@ _PHASES = (  # what the serial log shows last decides the phase; the first match
 )
 
 
-class VmTwin:
-    """A virtual machine that stands in for a device.
+class VmTwin(Twin):
+    """A virtual machine that stands in for a device; its spec's kind is `vm`."""
 
-    Args:
-        spec: what it shall be; its kind is `vm`.
-        say: gets lines of progress.
-    """
+    needs = ("nc", "ssh", "qemu-img")
+    start_s = 600.0  # an emulated boot takes 30-60 s on an idle host; many at once on two cores take minutes
+    stop_s = 120.0
 
-    def __init__(self, spec: TwinSpec, say: Say = say_print) -> None:
-        self.spec = spec
-        self._say = say
+    _boot_from = 0
 
     @property
     def serial_log(self) -> Path:
@@ -77,49 +72,14 @@ class VmTwin:
         return pid if b"qemu-system" in words[0] and ours in words else None
 
     def is_up(self) -> bool:
-        """Whether its QEMU runs."""
         return self.pid() is not None
 
     def accelerator(self) -> str | None:
-        """`kvm` or `tcg` while it runs, else None: read from the running process, not from a note."""
         pid = self.pid()
         if pid is None:
             return None
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         return words[words.index(b"-accel") + 1].split(b",")[0].decode()
-
-    def up(self, timeout_s: float = _BOOT_S) -> bool:
-        """Start the twin unless it runs, and wait until ssh lets the controller in.
-
-        Args:
-            timeout_s: seconds for the boot.
-
-        Returns:
-            True when it was started, False when it was up already.
-
-        Raises:
-            EdgewrightError: image, disk or QEMU failed.
-            UnreachableError: it does not come up; the message ends with the serial log's last lines.
-            MissingToolError: a program is not installed.
-        """
-        need("nc", "ssh", "qemu-img")
-        with locked(self.spec.directory / ".lock"):
-            controller_key(self.spec)
-            remember_host_key(self.spec)
-            started = not self.is_up()
-            if started:
-                self._start()
-            try:
-                took = wait_for_ssh(
-                    self.spec, phase=self._phase, alive=self.is_up, say=self._say, timeout_s=timeout_s
-                )
-            except UnreachableError as error:
-                raise UnreachableError(
-                    f"{error}; the end of {self.serial_log}:\n{tail(self.serial_log)}"
-                ) from error
-            if started:
-                self._say(f"{self.spec.name}: ssh after {took:.0f} s")
-        return started
 
     def _start(self) -> None:
         spec = self.spec
@@ -172,8 +132,6 @@ class VmTwin:
                 f"starting twin {spec.name}: its disk lies on {below}, which is gone; {again}"
             )
 
-    _boot_from = 0
-
     def _phase(self) -> str:
         """How far this boot is, by its part of the serial log."""
         try:
@@ -184,24 +142,11 @@ class VmTwin:
             text = ""
         return next((phase for mark, phase in _PHASES if mark in text), "firmware")
 
-    def run(
-        self, command: str, *, stdin: str | None = None, timeout_s: float = 120.0
-    ) -> subprocess.CompletedProcess[str]:
-        """Run a shell command on the twin as root, as `edgewright.twin.ssh.run_ssh` does."""
-        return run_ssh(self.spec, command, stdin=stdin, timeout_s=timeout_s)
+    def _last_words(self) -> str:
+        return f"{self.serial_log}:\n{tail(self.serial_log)}"
 
-    def down(self, timeout_s: float = 120.0) -> bool:
-        """Switch the twin off as its power button does; after the time, as a power cut does.
-
-        Args:
-            timeout_s: seconds for an orderly end.
-
-        Returns:
-            True when it was running.
-        """
-        pid = self.pid()
-        if pid is None:
-            return False
+    def _stop(self, timeout_s: float) -> None:
+        """Press the power button."""
         try:
             qemu.monitor(self.spec.directory, "system_powerdown")
         except EdgewrightError as error:
@@ -218,31 +163,14 @@ class VmTwin:
                 told = now
                 self._say(f"{self.spec.name}: {now - start:.0f} s, shutting down")
             time.sleep(0.3)
-        return True
 
-    def kill(self) -> bool:
-        """Cut the twin's power: QEMU ends at once, what the device had not written is lost.
-
-        Returns:
-            True when it was running.
-
-        Raises:
-            EdgewrightError: QEMU does not die.
-        """
+    def _cut(self) -> str:
         pid = self.pid()
-        if pid is None:
-            return False
-        os.kill(pid, signal.SIGKILL)
-        for _ in range(100):
-            if not self.is_up():
-                return True
-            time.sleep(0.1)
-        raise EdgewrightError(
-            f"cutting the power of twin {self.spec.name}: process {pid} did not end in 10 s"
-        )
+        if pid is not None:
+            os.kill(pid, signal.SIGKILL)
+        return f"process {pid}"
 
     def purge(self) -> None:
-        """Stop the twin and forget it: disk, logs, host key."""
         self.kill()
         forget_host_key(self.spec)
         shutil.rmtree(self.spec.directory, ignore_errors=True)
