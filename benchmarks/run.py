@@ -3,8 +3,8 @@
 
 Makes a site of its own beside the example site, provisions its bare twin once, then runs site.yml again
 `--repeats` times without drift. Counts wall seconds, the controller's CPU seconds (ansible-playbook and all
-its children; the twin itself runs apart), and round trips (task results of the device). Writes
-`benchmarks/RESULTS.md` with the machine, the date and the command.
+its children; the twin itself runs apart), and round trips: every `ssh` or `sftp` that Ansible runs for the
+device. Writes `benchmarks/RESULTS.md` with the machine, the date and the command.
 
     python benchmarks/run.py [--repeats 5]
 """
@@ -34,7 +34,7 @@ RESULTS = ROOT / "benchmarks" / "RESULTS.md"
 
 @dataclass(frozen=True)
 class Cost:
-    """One run: wall and controller CPU in seconds, task results of the device."""
+    """One run: wall and controller CPU in seconds; ssh and sftp commands run for the device."""
 
     wall_s: float
     cpu_s: float
@@ -49,11 +49,11 @@ def _cpu_s() -> float:
 def measure(site: Site) -> Cost:
     """Run site.yml once and return what it cost; a failed run ends the benchmark."""
     before, begun = _cpu_s(), time.monotonic()
-    run = site.play()
+    run = site.play("-vvv")  # at this level Ansible names each command that it runs to reach the device
     wall, cpu = time.monotonic() - begun, _cpu_s() - before
     if run.returncode != 0:
         raise SystemExit(f"site.yml failed, so there is nothing to measure:\n{run.text[-4000:]}")
-    return Cost(wall, cpu, len(run.tasks_of(site.device)))
+    return Cost(wall, cpu, run.text.count("> SSH: EXEC "))
 
 
 def machine() -> str:
@@ -70,7 +70,16 @@ def machine() -> str:
     return f"{os.cpu_count()} cores ({model}), {memory_gib:.0f} GiB, Linux {platform.release()}"
 
 
-def report(bare: Cost, clean: list[Cost], memory: dict[str, float], command: str) -> str:
+@dataclass(frozen=True)
+class Memory:
+    """Memory of the runtime on the device in MiB, and what runs the device's code."""
+
+    rss_mib: float
+    cgroup_mib: float
+    accelerator: str
+
+
+def report(bare: Cost, clean: list[Cost], memory: Memory, command: str) -> str:
     """The page of results, as Markdown."""
     median = Cost(
         statistics.median(cost.wall_s for cost in clean),
@@ -84,7 +93,7 @@ def report(bare: Cost, clean: list[Cost], memory: dict[str, float], command: str
         f"* Date: {datetime.datetime.now(datetime.UTC).date().isoformat()}",
         f"* Machine: {machine()}",
         f"* Command: `{command}`",
-        f"* Device: VM twin, four CPUs, {memory['accelerator']}; one device",
+        f"* Device: VM twin, four CPUs, {memory.accelerator}; one device",
         "",
         "## A run of site.yml",
         "",
@@ -98,30 +107,30 @@ def report(bare: Cost, clean: list[Cost], memory: dict[str, float], command: str
         f"| {median.round_trips / bare.round_trips:.3f} |",
         "",
         "The bare run has one reboot and the acceptance in it; the depot and the twin were up before.",
-        "Round trips are the device's task results; a copy or a template costs more than one SSH command.",
+        "Round trips are the ssh and sftp commands that Ansible ran for the device (one kept connection).",
         "",
         "## Memory of the runtime after load",
         "",
         "| | MiB |",
         "|---|---|",
-        f"| resident set of the server process | {memory['rss_mib']:.0f} |",
-        f"| its cgroup, page cache included | {memory['cgroup_mib']:.0f} |",
+        f"| resident set of the server process | {memory.rss_mib:.0f} |",
+        f"| its cgroup, page cache included | {memory.cgroup_mib:.0f} |",
         "",
     ]
     return "\n".join(lines)
 
 
-def read_memory(site: Site) -> dict[str, float]:
-    """The runtime's memory on the device, and what kind of CPU the device has."""
+def read_memory(site: Site) -> Memory:
+    """Read the runtime's memory on the device."""
     unit = "edgewright-runtime-a.service"
     cgroup = site.ssh(f"systemctl show -P MemoryCurrent {unit}")
     rss = site.ssh("ps -eo rss=,args= | grep '[e]dgewright_runtime' | sort -n | tail -n 1 | awk '{print $1}'")
     kind = site.ssh("systemd-detect-virt")
-    return {
-        "cgroup_mib": int(cgroup) / 2**20,
-        "rss_mib": int(rss) / 1024,
-        "accelerator": "emulated CPU (TCG)" if kind == "qemu" else kind,  # type: ignore[dict-item]
-    }
+    return Memory(
+        rss_mib=int(rss) / 1024,
+        cgroup_mib=int(cgroup) / 2**20,
+        accelerator="emulated CPU (TCG)" if kind == "qemu" else kind,
+    )
 
 
 def main() -> int:
@@ -129,24 +138,23 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=5, help="runs without drift (default 5)")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="edgewright-bench-") as name:
-        site = Site(Path(name), "bench-01", ssh_port=2231, depot_port=9463).create()
-        try:
-            print("bench: starting the twin and preparing the controller, not measured", flush=True)
-            site.up()
-            prepared = site.play(playbook="playbooks/prepare_controller.yml")
-            if prepared.returncode != 0:
-                raise SystemExit(prepared.text[-4000:])
-            print("bench: bare twin to accepted, once", flush=True)
-            bare = measure(site)
-            print(f"bench: {bare}", flush=True)
-            clean = []
-            for number in range(1, arguments.repeats + 1):
-                clean.append(measure(site))
-                print(f"bench: without drift, {number} of {arguments.repeats}: {clean[-1]}", flush=True)
-            page = report(bare, clean, read_memory(site), "make bench")
-        finally:
-            site.close()
+    with (
+        tempfile.TemporaryDirectory(prefix="edgewright-bench-") as name,
+        Site(Path(name), "bench-01", ssh_port=2231, depot_port=9463) as site,
+    ):
+        print("bench: starting the twin and preparing the controller, not measured", flush=True)
+        site.up()
+        prepared = site.play(playbook="playbooks/prepare_controller.yml")
+        if prepared.returncode != 0:
+            raise SystemExit(prepared.text[-4000:])
+        print("bench: bare twin to accepted, once", flush=True)
+        bare = measure(site)
+        print(f"bench: {bare}", flush=True)
+        clean = []
+        for number in range(1, arguments.repeats + 1):
+            clean.append(measure(site))
+            print(f"bench: without drift, {number} of {arguments.repeats}: {clean[-1]}", flush=True)
+        page = report(bare, clean, read_memory(site), "make bench")
     RESULTS.write_text(page, encoding="utf-8")
     print(page)
     subprocess.run(["git", "-C", str(ROOT), "diff", "--stat", "--", str(RESULTS)], check=False)

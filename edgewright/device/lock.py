@@ -61,14 +61,7 @@ def parse_lock(text: str, source: str) -> dict[str, Any]:
     """
     where = f"lock {source}"
     again = "write it again with `edgewright release lock`"
-    try:
-        raw = _yaml.load(text)
-    except _yaml.YAMLError as error:
-        raise InputError(f"{where} is not YAML: {error}; {again}") from error
-    if not isinstance(raw, dict):
-        raise InputError(f"{where}: expected a mapping of keys, got {type(raw).__name__}; {again}")
-    if raw.get("schema") != SCHEMA:
-        raise InputError(f"{where}: expected schema: {SCHEMA}, got {raw.get('schema')!r}; {again}")
+    raw = _yaml.load_mapping(text, where, SCHEMA, again)
     for part, keys in _TEXTS.items():
         _check_texts(f"{where}: {part}", raw.get(part), keys, again)
     for path, keys in _LISTS.items():

@@ -136,14 +136,7 @@ def parse_profile(name: str, text: str, source: str) -> Profile:
         InputError: not YAML, another schema, an unknown or missing key, a wrong value.
     """
     where = f"profile {name} ({source})"
-    try:
-        raw = _yaml.load(text)
-    except _yaml.YAMLError as error:
-        raise InputError(f"{where} is not YAML: {error}") from error
-    if not isinstance(raw, Mapping):
-        raise InputError(f"{where}: expected a mapping of keys, got {type(raw).__name__}")
-    if raw.get("schema") != SCHEMA:
-        raise InputError(f"{where}: expected schema: {SCHEMA}, got {raw.get('schema')!r}")
+    raw = _yaml.load_mapping(text, where, SCHEMA)
     required = {"schema", "arch", "cpus", "memory_mib", "boot", "gpu"}
     allowed = required | {"power_modes", "description"}
     unknown = sorted(str(key) for key in raw if key not in allowed)

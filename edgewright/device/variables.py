@@ -110,11 +110,7 @@ def parse_spec(role: str, text: str, source: str) -> RoleSpec:
     Raises:
         InputError: it is not YAML or not of Ansible's form.
     """
-    try:
-        raw = _yaml.load(text)
-    except _yaml.YAMLError as error:
-        raise InputError(f"{source} is not YAML: {error}") from error
-    entries = raw.get("argument_specs") if isinstance(raw, Mapping) else None
+    entries = _yaml.load_mapping(text, source).get("argument_specs")
     if not isinstance(entries, Mapping) or "main" not in entries:
         raise InputError(f"{source}: expected argument_specs with an entry point main")
     options: dict[str, Mapping[str, Any]] = {}

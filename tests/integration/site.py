@@ -16,7 +16,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import yaml
 
@@ -58,6 +58,8 @@ class Site:
         device: name of the one device.
         ssh_port: forwarded port of the twin, on loopback.
         depot_port: port of this site's depot, on loopback.
+
+    As a context manager it is created at the start, and its twin and depot are stopped at the end.
     """
 
     directory: Path
@@ -74,7 +76,7 @@ class Site:
     def state(self) -> Path:
         return self.directory / "state"
 
-    def create(self, **overrides: Any) -> Site:
+    def create(self) -> Self:
         """Write the inventory: the example's, with this site's places and ports."""
         shutil.copytree(ROOT / "inventories" / "factory", self.inventory)
         shutil.rmtree(self.inventory / "host_vars")
@@ -104,8 +106,7 @@ class Site:
                     "memory_mib": 2048,
                     "depot_port": self.depot_port,
                 },
-            }
-            | overrides,
+            },
         )
         return self
 
@@ -201,6 +202,12 @@ class Site:
             json.loads(path.read_text(encoding="utf-8"))
             for path in sorted((self.state / "records" / self.device).glob("*.json"))
         ]
+
+    def __enter__(self) -> Self:
+        return self.create()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Stop the twin and the depot; the directory with the logs stays."""

@@ -33,11 +33,8 @@ FINGERPRINT_OF_DEVICE = (
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    made = Site(tmp_path_factory.mktemp("journey"), "journey-01", ssh_port=2211, depot_port=9443).create()
-    try:
+    with Site(tmp_path_factory.mktemp("site"), "journey-01", ssh_port=2211, depot_port=9443) as made:
         yield made
-    finally:
-        made.close()
 
 
 def test_check_mode_on_a_bare_device_predicts_the_drift_and_changes_nothing(site: Site) -> None:

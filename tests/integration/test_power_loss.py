@@ -16,11 +16,8 @@ pytestmark = [pytest.mark.vm, pytest.mark.slow]
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    made = Site(tmp_path_factory.mktemp("power"), "power-01", ssh_port=2221, depot_port=9453).create()
-    try:
+    with Site(tmp_path_factory.mktemp("site"), "power-01", ssh_port=2221, depot_port=9453) as made:
         yield made
-    finally:
-        made.close()
 
 
 def test_power_loss_while_the_kernel_is_installed(site: Site) -> None:

@@ -106,7 +106,8 @@ argument_specs:
     ("text", "part"),
     [
         ("a: [", "is not YAML"),
-        ("", "expected argument_specs with an entry point main"),
+        ("", "expected a mapping of keys, got NoneType"),
+        ("other: {}", "expected argument_specs with an entry point main"),
         ("argument_specs: {other: {}}", "expected argument_specs with an entry point main"),
         (
             "argument_specs: {main: {options: {kernel_a: str}}}",
