@@ -8,11 +8,8 @@ in which one byte is wrong: it must refuse, and say which object.
 
 from __future__ import annotations
 
-import datetime
-import ipaddress
 import os
 import resource
-import secrets
 import shutil
 import socket
 import subprocess
@@ -20,16 +17,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from edgewright.depot.blobs import BlobStore, sha256_file
 from edgewright.depot.keys import ReleaseKey
@@ -37,98 +28,12 @@ from edgewright.depot.trees import ARCHIVE_KEY
 from edgewright.release.documents import load_lock, load_release
 from edgewright.release.lock import build_images
 from edgewright.release.model_image import read_description
+from tests.integration.depot_site import RELEASE, Authority, DepotSite, edgewright, run
 
 pytestmark = [
     pytest.mark.clients,
     pytest.mark.skipif(os.geteuid() != 0, reason="podman's own storage and an isolated apt need root here"),
 ]
-
-RELEASE = Path(__file__).resolve().parents[2] / "releases" / "label-reader"
-
-
-def run(*command: str | Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a client; its words end up in the assertion's message."""
-    words = [str(word) for word in command]
-    whole = {**os.environ, **(env or {})}
-    done = subprocess.run(words, capture_output=True, text=True, check=False, env=whole, timeout=300)
-    print(f"$ {' '.join(words)}\n{done.stdout}{done.stderr}")
-    return done
-
-
-def edgewright(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    return run(sys.executable, "-m", "edgewright.cli.main", *words)
-
-
-class Authority:
-    """A root, an issuing CA below it, and leaves: what role `authority` makes for a site."""
-
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir()
-        self.folder = folder
-        self._site = secrets.token_hex(4)  # as with real sites, no two authorities have one name
-        self._root = self._issue("root", None, 1)
-        self._issuing = self._issue("issuing", self._root, 0)
-        self.root = self._write("root", self._root)[0]
-
-    def leaf(self, name: str) -> tuple[Path, Path]:
-        """Chain and key of a new leaf."""
-        return self._write(name, self._issue(name, self._issuing, None), self._issuing)
-
-    def _issue(self, name: str, issuer: Any, path_length: int | None) -> Any:
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{name} {self._site}")])
-        now = datetime.datetime.now(datetime.UTC)
-        names = [x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-        usage = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
-        builder = (
-            x509.CertificateBuilder(subject_name=subject)
-            .issuer_name(issuer[1].subject if issuer else subject)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(days=1))
-            .not_valid_after(now + datetime.timedelta(days=2))
-            .add_extension(x509.BasicConstraints(path_length is not None, path_length), critical=True)
-        )
-        if path_length is None:
-            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-            builder = builder.add_extension(x509.ExtendedKeyUsage(usage), critical=False)
-        return key, builder.sign(issuer[0] if issuer else key, hashes.SHA256())
-
-    def _write(self, name: str, *pairs: Any) -> tuple[Path, Path]:
-        chain, key = self.folder / f"{name}.crt", self.folder / f"{name}.key"
-        pem = serialization.Encoding.PEM
-        chain.write_bytes(b"".join(pair[1].public_bytes(pem) for pair in pairs))
-        plain = serialization.NoEncryption()
-        key.write_bytes(pairs[0][0].private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
-        return chain, key
-
-
-@dataclass(frozen=True)
-class Site:
-    """A served depot and a device's certificate for it."""
-
-    depot: Path
-    address: str
-    authority: Authority
-    certificate: Path
-    key: Path
-    options: tuple[str, ...]
-
-    @contextmanager
-    def changed(self, path: str, flip: bool = True) -> Iterator[Path]:
-        """One byte of a served file flipped, or the file gone; the cache's copy stays as it is."""
-        file = self.depot / path
-        kept = file.with_name(f"{file.name}.kept")
-        file.rename(kept)
-        if flip:
-            data = bytearray(kept.read_bytes())
-            data[len(data) // 2] ^= 1
-            file.write_bytes(data)
-            file.chmod(0o644)
-        try:
-            yield file
-        finally:
-            kept.replace(file)
 
 
 def _free_port() -> int:
@@ -143,7 +48,7 @@ def lock() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DepotSite]:
     folder = tmp_path_factory.mktemp("depot")
     authority = Authority(folder / "authority")
     server, server_key = authority.leaf("controller")
@@ -156,13 +61,13 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     served = edgewright("depot", "up", *words)
     assert served.returncode == 0, served.stderr
     try:
-        yield Site(depot, address, authority, certificate, key, words)
+        yield DepotSite(depot, address, authority, certificate, key, words)
     finally:
         stopped = edgewright("depot", "down", "--dir", depot)
     assert "depot: stopped" in stopped.stdout
 
 
-def curl(site: Site, path: str, *options: str | Path) -> subprocess.CompletedProcess[str]:
+def curl(site: DepotSite, path: str, *options: str | Path) -> subprocess.CompletedProcess[str]:
     mine: tuple[str | Path, ...] = options or ("--cert", site.certificate, "--key", site.key)
     return run("curl", "-sS", "--cacert", site.authority.root, *mine, "-w", "\n%{http_code} %{content_type}",
                f"https://{site.address}{path}")  # fmt: skip
@@ -171,7 +76,7 @@ def curl(site: Site, path: str, *options: str | Path) -> subprocess.CompletedPro
 # --- the server ---------------------------------------------------------------------------------------
 
 
-def test_building_and_serving_again_do_nothing_and_take_no_time(site: Site) -> None:
+def test_building_and_serving_again_do_nothing_and_take_no_time(site: DepotSite) -> None:
     start = time.monotonic()
     again = edgewright("depot", "build", RELEASE, "-o", site.depot, "--keys", site.depot.parent / "keys")
     spent = time.monotonic() - start
@@ -195,19 +100,19 @@ def test_building_and_serving_again_do_nothing_and_take_no_time(site: Site) -> N
         ("/apt/../../../etc/passwd", "404"),
     ],
 )
-def test_what_the_server_answers(site: Site, path: str, answer: str) -> None:
+def test_what_the_server_answers(site: DepotSite, path: str, answer: str) -> None:
     device = ("--cert", str(site.certificate), "--key", str(site.key), "--path-as-is")
     got = curl(site, path, *device).stdout.splitlines()[-1]
     assert got.startswith(answer) or (answer == "404" and got.startswith("400")), got
 
 
-def test_nothing_can_be_written(site: Site) -> None:
+def test_nothing_can_be_written(site: DepotSite) -> None:
     device = ("--cert", str(site.certificate), "--key", str(site.key))
     for method in ("POST", "PUT", "DELETE"):
         assert curl(site, "/v2/", *device, "-X", method).stdout.splitlines()[-1].startswith("405")
 
 
-def test_a_client_without_or_with_anothers_certificate_is_refused(site: Site, tmp_path: Path) -> None:
+def test_a_client_without_or_with_anothers_certificate_is_refused(site: DepotSite, tmp_path: Path) -> None:
     stranger, key = Authority(tmp_path / "other").leaf("device")
     for path in ("/v2/", "/depot.json", f"/{ARCHIVE_KEY}"):
         for options in (("--http1.1",), ("--cert", stranger, "--key", key)):
@@ -216,7 +121,7 @@ def test_a_client_without_or_with_anothers_certificate_is_refused(site: Site, tm
             assert "BEGIN PGP" not in refused.stdout
 
 
-def test_a_server_of_another_site_is_refused_by_its_clients(site: Site, tmp_path: Path) -> None:
+def test_a_server_of_another_site_is_refused_by_its_clients(site: DepotSite, tmp_path: Path) -> None:
     other = Authority(tmp_path / "other").root
     refused = run("curl", "-sS", "--cacert", other, f"https://{site.address}/v2/")
     assert refused.returncode != 0
@@ -229,7 +134,7 @@ def test_a_server_of_another_site_is_refused_by_its_clients(site: Site, tmp_path
 class Apt:
     """apt on a root of its own that knows the depot and nothing else."""
 
-    def __init__(self, site: Site, root: Path, signed_by: Path) -> None:
+    def __init__(self, site: DepotSite, root: Path, signed_by: Path) -> None:
         for path in (
             "etc/sources.list.d",
             "etc/preferences.d",
@@ -264,7 +169,7 @@ class Apt:
 
 
 @pytest.fixture
-def apt(site: Site, tmp_path: Path) -> Apt:
+def apt(site: DepotSite, tmp_path: Path) -> Apt:
     return Apt(site, tmp_path / "apt", site.depot / ARCHIVE_KEY)
 
 
@@ -281,7 +186,7 @@ def test_apt_updates_and_downloads_what_the_lock_says(apt: Apt, lock: dict[str, 
     assert got == sorted(deb["sha256"] for deb in wanted)
 
 
-def test_apt_refuses_a_changed_package_and_names_it(apt: Apt, site: Site, lock: dict[str, Any]) -> None:
+def test_apt_refuses_a_changed_package_and_names_it(apt: Apt, site: DepotSite, lock: dict[str, Any]) -> None:
     assert apt("update").returncode == 0
     with site.changed(f"apt/pool/{_deb(lock, 'openssl')['filename']}"):
         refused = apt("download", "openssl")
@@ -291,7 +196,7 @@ def test_apt_refuses_a_changed_package_and_names_it(apt: Apt, site: Site, lock: 
     assert not list((apt.root / "work").glob("openssl*.deb"))
 
 
-def test_apt_names_a_package_that_is_not_there(apt: Apt, site: Site, lock: dict[str, Any]) -> None:
+def test_apt_names_a_package_that_is_not_there(apt: Apt, site: DepotSite, lock: dict[str, Any]) -> None:
     assert apt("update").returncode == 0
     with site.changed(f"apt/pool/{_deb(lock, 'openssl')['filename']}", flip=False):
         refused = apt("download", "openssl")
@@ -300,7 +205,7 @@ def test_apt_names_a_package_that_is_not_there(apt: Apt, site: Site, lock: dict[
     assert "404" in refused.stderr
 
 
-def test_apt_refuses_a_changed_index(apt: Apt, site: Site) -> None:
+def test_apt_refuses_a_changed_index(apt: Apt, site: DepotSite) -> None:
     index = "apt/dists/bookworm/main/binary-amd64/Packages"
     with site.changed(index), site.changed(f"{index}.gz"):
         refused = apt("update", "-o", "APT::Update::Error-Mode=any")
@@ -308,14 +213,14 @@ def test_apt_refuses_a_changed_index(apt: Apt, site: Site) -> None:
     assert "Hash Sum mismatch" in refused.stderr
 
 
-def test_apt_refuses_a_changed_signed_release(apt: Apt, site: Site) -> None:
+def test_apt_refuses_a_changed_signed_release(apt: Apt, site: DepotSite) -> None:
     here = "apt/dists/bookworm"
     with site.changed(f"{here}/InRelease"), site.changed(f"{here}/Release"):
         refused = apt("update", "-o", "APT::Update::Error-Mode=any")
     assert refused.returncode != 0
 
 
-def test_apt_refuses_a_depot_signed_by_another_key(site: Site, tmp_path: Path) -> None:
+def test_apt_refuses_a_depot_signed_by_another_key(site: DepotSite, tmp_path: Path) -> None:
     (tmp_path / "other.asc").write_bytes(ReleaseKey(tmp_path / "keys").ensure())
     refused = Apt(site, tmp_path / "apt", tmp_path / "other.asc")(
         "update", "-o", "APT::Update::Error-Mode=any"
@@ -327,7 +232,9 @@ def test_apt_refuses_a_depot_signed_by_another_key(site: Site, tmp_path: Path) -
 # --- pip ----------------------------------------------------------------------------------------------
 
 
-def _pip(site: Site, folder: Path, lock: dict[str, Any], *names: str) -> subprocess.CompletedProcess[str]:
+def _pip(
+    site: DepotSite, folder: Path, lock: dict[str, Any], *names: str
+) -> subprocess.CompletedProcess[str]:
     folder.mkdir()
     wheels = [wheel for wheel in lock["python"]["wheels"] if wheel["name"] in names]
     (folder / "requirements.txt").write_text(
@@ -358,14 +265,16 @@ def _none_of_this_hosts_settings(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
-def test_pip_downloads_with_hashes(site: Site, tmp_path: Path, lock: dict[str, Any]) -> None:
+def test_pip_downloads_with_hashes(site: DepotSite, tmp_path: Path, lock: dict[str, Any]) -> None:
     names = ("h11", "numpy", "typing-extensions")
     assert _pip(site, tmp_path / "pip", lock, *names).returncode == 0
     got = sorted(sha256_file(path) for path in (tmp_path / "pip").glob("*.whl"))
     assert got == sorted(wheel["sha256"] for wheel in lock["python"]["wheels"] if wheel["name"] in names)
 
 
-def test_pip_refuses_a_changed_wheel_and_names_it(site: Site, tmp_path: Path, lock: dict[str, Any]) -> None:
+def test_pip_refuses_a_changed_wheel_and_names_it(
+    site: DepotSite, tmp_path: Path, lock: dict[str, Any]
+) -> None:
     filename = next(wheel["filename"] for wheel in lock["python"]["wheels"] if wheel["name"] == "h11")
     with site.changed(f"pypi/files/{filename}"):
         refused = _pip(site, tmp_path / "pip", lock, "h11")
@@ -378,7 +287,7 @@ def test_pip_refuses_a_changed_wheel_and_names_it(site: Site, tmp_path: Path, lo
 
 
 @pytest.fixture
-def cert_dir(site: Site, tmp_path: Path) -> Path:
+def cert_dir(site: DepotSite, tmp_path: Path) -> Path:
     folder = tmp_path / "certs.d" / site.address
     folder.mkdir(parents=True)
     shutil.copy(site.authority.root, folder / "ca.crt")
@@ -392,13 +301,15 @@ def _image(lock: dict[str, Any], role: str) -> dict[str, Any]:
     return found
 
 
-def _layer(site: Site, image: dict[str, Any]) -> str:
+def _layer(site: DepotSite, image: dict[str, Any]) -> str:
     blobs = site.depot / "v2" / image["name"] / "blobs"
     biggest = max(blobs.iterdir(), key=lambda path: path.stat().st_size)
     return str(biggest.relative_to(site.depot))
 
 
-def test_skopeo_inspects_and_copies(site: Site, cert_dir: Path, tmp_path: Path, lock: dict[str, Any]) -> None:
+def test_skopeo_inspects_and_copies(
+    site: DepotSite, cert_dir: Path, tmp_path: Path, lock: dict[str, Any]
+) -> None:
     image = _image(lock, "model")
     source = f"docker://{site.address}/{image['name']}"
     seen = run("skopeo", "inspect", "--cert-dir", cert_dir, f"{source}:{image['version']}")
@@ -418,7 +329,7 @@ def test_skopeo_inspects_and_copies(site: Site, cert_dir: Path, tmp_path: Path, 
 
 
 def test_skopeo_refuses_a_changed_layer(
-    site: Site, cert_dir: Path, tmp_path: Path, lock: dict[str, Any]
+    site: DepotSite, cert_dir: Path, tmp_path: Path, lock: dict[str, Any]
 ) -> None:
     image = _image(lock, "model")
     layer = _layer(site, image)
@@ -456,7 +367,7 @@ def podman() -> Iterator[Podman]:
 
 
 def test_podman_pulls_the_runtime_by_digest_and_it_imports_what_it_needs(
-    site: Site, cert_dir: Path, podman: Podman, lock: dict[str, Any]
+    site: DepotSite, cert_dir: Path, podman: Podman, lock: dict[str, Any]
 ) -> None:
     image = _image(lock, "runtime")
     name = f"{site.address}/{image['name']}@{image['digest']}"
@@ -472,7 +383,7 @@ def test_podman_pulls_the_runtime_by_digest_and_it_imports_what_it_needs(
 
 
 def test_podman_refuses_a_changed_layer_and_keeps_nothing(
-    site: Site, cert_dir: Path, podman: Podman, lock: dict[str, Any]
+    site: DepotSite, cert_dir: Path, podman: Podman, lock: dict[str, Any]
 ) -> None:
     image = _image(lock, "model")
     layer = _layer(site, image)
@@ -483,7 +394,7 @@ def test_podman_refuses_a_changed_layer_and_keeps_nothing(
     assert podman("images", "--quiet").stdout.strip() == ""
 
 
-def test_podman_names_a_digest_that_the_depot_lacks(site: Site, cert_dir: Path, podman: Podman) -> None:
+def test_podman_names_a_digest_that_the_depot_lacks(site: DepotSite, cert_dir: Path, podman: Podman) -> None:
     wrong = f"{site.address}/edgewright/runtime@sha256:{'0' * 64}"
     refused = podman("pull", "--cert-dir", cert_dir, wrong)
     assert refused.returncode != 0
@@ -493,7 +404,7 @@ def test_podman_names_a_digest_that_the_depot_lacks(site: Site, cert_dir: Path, 
 # --- verifying ----------------------------------------------------------------------------------------
 
 
-def test_verify_names_each_wrong_file_with_expected_and_got(site: Site, lock: dict[str, Any]) -> None:
+def test_verify_names_each_wrong_file_with_expected_and_got(site: DepotSite, lock: dict[str, Any]) -> None:
     assert edgewright("depot", "verify", site.depot, "--release", RELEASE).returncode == 0
     layer = _layer(site, _image(lock, "model"))
     deb = f"apt/pool/{_deb(lock, 'openssl')['filename']}"
@@ -506,7 +417,7 @@ def test_verify_names_each_wrong_file_with_expected_and_got(site: Site, lock: di
     assert "build it again with `edgewright depot build" in found.stderr
 
 
-def test_a_depot_that_lost_a_file_is_built_again(site: Site, lock: dict[str, Any]) -> None:
+def test_a_depot_that_lost_a_file_is_built_again(site: DepotSite, lock: dict[str, Any]) -> None:
     (site.depot / "apt/pool" / _deb(lock, "openssl")["filename"]).unlink()
     built = edgewright("depot", "build", RELEASE, "-o", site.depot, "--keys", site.depot.parent / "keys")
     assert "built in" in built.stdout
@@ -515,7 +426,7 @@ def test_a_depot_that_lost_a_file_is_built_again(site: Site, lock: dict[str, Any
     assert curl(site, "/depot.json").stdout.splitlines()[-1].startswith("200")
 
 
-def test_a_taken_address_is_told(site: Site, tmp_path: Path) -> None:
+def test_a_taken_address_is_told(site: DepotSite, tmp_path: Path) -> None:
     taken = edgewright("depot", "up", *site.options, "--state", tmp_path / "second")
     assert taken.returncode == 2
     assert f"something else listens on {site.address}" in taken.stderr
@@ -523,7 +434,7 @@ def test_a_taken_address_is_told(site: Site, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_images_built_elsewhere_have_the_locked_digests(
-    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lock: dict[str, Any]
+    site: DepotSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lock: dict[str, Any]
 ) -> None:
     """A second build, with nothing but the locked sources in another cache, gives the same digests."""
     sources = [deb["sha256"] for image in lock["images"] for deb in image.get("debs", [])]

@@ -6,18 +6,15 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-import subprocess
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from edgewright.twin import ContainerTwin, TwinSpec
-from edgewright.twin.keys import host_key, merge_known_hosts
 from edgewright.twin.spec import CONTAINER_GATEWAY, CONTAINER_SUBNET
-from edgewright.twin.ssh import ssh_command
+from tests.integration.host_keys import assert_another_host_key_is_refused
 
 pytestmark = [
     pytest.mark.container,
@@ -54,16 +51,7 @@ def test_it_is_up_and_says_so_the_second_time(twin: ContainerTwin) -> None:
 
 
 def test_another_host_key_is_refused(twin: ContainerTwin, tmp_path: Path) -> None:
-    stranger = replace(twin.spec, state_dir=tmp_path, name="stranger")
-    known = tmp_path / "known_hosts"
-    known.write_text(merge_known_hosts("", twin.spec.address, host_key(stranger)))
-    argv = [
-        f"UserKnownHostsFile={known}" if word.startswith("UserKnownHostsFile=") else word
-        for word in ssh_command(twin.spec, ["true"])
-    ]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
-    assert done.returncode == 255
-    assert "Host key verification failed" in done.stderr
+    assert_another_host_key_is_refused(twin, twin.spec.address, tmp_path)
 
 
 def test_it_reaches_the_hosts_bridge_and_has_no_other_route(twin: ContainerTwin) -> None:

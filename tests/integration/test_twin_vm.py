@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import socket
-import subprocess
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -19,8 +18,8 @@ import pytest
 from edgewright.archives import address
 from edgewright.errors import EdgewrightError, UnreachableError
 from edgewright.twin import TwinSpec, VmTwin, qemu
-from edgewright.twin.keys import forget_host_key, host_key, merge_known_hosts, remember_host_key
-from edgewright.twin.ssh import ssh_command
+from edgewright.twin.keys import forget_host_key, remember_host_key
+from tests.integration.host_keys import assert_another_host_key_is_refused
 
 pytestmark = [
     pytest.mark.vm,
@@ -229,16 +228,7 @@ def test_it_reaches_nothing_else(twin: VmTwin, depot: Listener, elsewhere: Liste
 
 
 def test_another_host_key_is_refused(twin: VmTwin, tmp_path: Path) -> None:
-    stranger = replace(twin.spec, state_dir=tmp_path, name="stranger")
-    known = tmp_path / "known_hosts"
-    known.write_text(merge_known_hosts("", f"[127.0.0.1]:{twin.spec.port}", host_key(stranger)))
-    argv = [
-        f"UserKnownHostsFile={known}" if word.startswith("UserKnownHostsFile=") else word
-        for word in ssh_command(twin.spec, ["true"])
-    ]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
-    assert done.returncode == 255
-    assert "Host key verification failed" in done.stderr
+    assert_another_host_key_is_refused(twin, f"[127.0.0.1]:{twin.spec.port}", tmp_path)
 
 
 def test_an_impostor_is_not_taken_for_the_twin(twin: VmTwin) -> None:

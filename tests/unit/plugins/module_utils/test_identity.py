@@ -73,19 +73,16 @@ def authority(directory: Path, name: str) -> None:
     )
 
 
+def new_key(directory: Path) -> None:
+    """A new device.key."""
+    made = ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", "device.key"]
+    openssl("genpkey", *made, cwd=directory)
+
+
 def leaf(directory: Path, issuer: str, days: int = 825) -> None:
     """device.key when there is none, and device.crt for it, leaf then issuing CA."""
     if not (directory / "device.key").exists():
-        openssl(
-            "genpkey",
-            "-algorithm",
-            "EC",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-            "-out",
-            "device.key",
-            cwd=directory,
-        )
+        new_key(directory)
     openssl(
         *[
             "req",
@@ -184,16 +181,7 @@ def test_another_authoritys_certificate_does_not_verify(provisioned: Path) -> No
 
 def test_a_certificate_for_another_key_is_told(provisioned: Path) -> None:
     (provisioned / "device.key").unlink()
-    openssl(
-        "genpkey",
-        "-algorithm",
-        "EC",
-        "-pkeyopt",
-        "ec_paramgen_curve:P-256",
-        "-out",
-        "device.key",
-        cwd=provisioned,
-    )
+    new_key(provisioned)
     have = read(provisioned)
     assert have["certificate"]["matches_key"] is False
     assert have["key"]["kind"] == "ec-p256"
