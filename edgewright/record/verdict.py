@@ -144,7 +144,8 @@ def judge_time(
     ]
     reasons = tuple(reason for part in parts for reason in part.reasons)
     if emulated:
-        return Judged("inconclusive", (emulated, *(f"seen all the same: {reason}" for reason in reasons)))
+        seen = (f"seen all the same: {'; '.join(reasons)}",) if reasons else ()
+        return Judged("inconclusive", (emulated, *seen))
     return Judged(combine(parts), reasons)
 
 

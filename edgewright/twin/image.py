@@ -8,7 +8,6 @@ the cache under its recipe's digest only when it is whole.
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import tempfile
@@ -20,7 +19,7 @@ from edgewright.errors import EdgewrightError
 from edgewright.paths import cache_dir
 from edgewright.twin.keys import locked
 from edgewright.twin.recipe import Recipe
-from edgewright.twin.tools import Say, need, run_logged, run_quiet
+from edgewright.twin.tools import Say, as_root, need, run_logged, run_quiet
 
 __all__ = ["VmImage", "image_dir", "make_tree", "root_offset", "vm_image"]
 
@@ -65,15 +64,11 @@ def make_tree(recipe: Recipe, target: Path, log: Path, say: Say) -> None:
     """Fill a directory or a tar file (a target that ends in `.tar`) with the recipe's system.
 
     Raises:
-        EdgewrightError: not root, this host's apt has no such source, or mmdebstrap failed; the message has
-            its last lines.
+        EdgewrightError: neither root nor sudo, this host's apt has no such source, or mmdebstrap failed; the
+            message has its last lines.
         MissingToolError: mmdebstrap or its emulator is not installed.
     """
-    if os.geteuid() != 0:
-        raise EdgewrightError(
-            f"making the image {recipe.label}: files of many owners are laid down, which takes root; "
-            f"run the same command as root (once: the image is kept in {cache_dir() / 'twins'})"
-        )
+    doing = f"making the image {recipe.label}"
     if recipe.arch == "arm64":
         need("qemu-aarch64-static", "arch-test")
         _check_foreign_programs(recipe)
@@ -94,7 +89,7 @@ def make_tree(recipe: Recipe, target: Path, log: Path, say: Say) -> None:
         kind, archive, rest = source.split(maxsplit=2)
         sources.append(f"{kind} {address(archive)} {rest}")
     argv += [recipe.suite, str(target), *sources]
-    run_logged(argv, f"making the image {recipe.label}", log, say)
+    run_logged(as_root(argv, doing), doing, log, say)
 
 
 def _check_foreign_programs(recipe: Recipe) -> None:
@@ -149,14 +144,10 @@ def _disk(recipe: Recipe, tree: Path, work: Path, disk: Path) -> None:
     run_quiet(["mmd", "-i", esp, "::/EFI", "::/EFI/BOOT"], "filling the ESP")
     run_quiet(["mcopy", "-i", esp, str(loader), f"::/EFI/BOOT/{recipe.efi_name}"], "filling the ESP")
     _drop_inner_partition_table(disk, _FIRST_MIB * _MIB)
-    run_quiet(
-        [
-            *("mke2fs", "-q", "-F", "-t", "ext4", "-L", "root", "-m", "1", "-d", str(tree)),
-            *("-E", f"offset={root_offset(recipe)},assume_storage_prezeroed=1", str(disk)),
-            f"{recipe.root_mib}M",
-        ],
-        "making the root file system",
-    )
+    doing = "making the root file system"
+    argv = ["mke2fs", "-q", "-F", "-t", "ext4", "-L", "root", "-m", "1", "-d", str(tree)]
+    argv += ["-E", f"offset={root_offset(recipe)},assume_storage_prezeroed=1", str(disk)]
+    run_quiet(as_root([*argv, f"{recipe.root_mib}M"], doing), doing)
 
 
 def _drop_inner_partition_table(disk: Path, start: int) -> None:
@@ -194,8 +185,8 @@ def vm_image(recipe: Recipe, say: Say) -> VmImage:
         start = time.monotonic()
         say(f"making the image {recipe.label} (kept in the cache; about a minute for amd64)")
         work = Path(tempfile.mkdtemp(prefix=f".{recipe.label}.", dir=final.parent))
+        tree, ready = work / "tree", work / "ready"
         try:
-            tree, ready = work / "tree", work / "ready"
             ready.mkdir()
             make_tree(recipe, tree, work / "build.log", say)
             say(f"making the image {recipe.label}: disk")
@@ -205,6 +196,8 @@ def vm_image(recipe: Recipe, say: Say) -> VmImage:
             (ready / "recipe.json").write_text(recipe.document(), encoding="utf-8")
             ready.rename(final)
         finally:
+            if tree.exists():
+                run_quiet(as_root(["rm", "-rf", str(tree)], "removing the tree"), "removing the tree")
             shutil.rmtree(work, ignore_errors=True)
         say(f"made the image {recipe.label} in {time.monotonic() - start:.0f} s")
     return VmImage(final, recipe)

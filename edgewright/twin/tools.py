@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from edgewright.errors import EdgewrightError, MissingToolError
 
-__all__ = ["Say", "need", "run_logged", "run_quiet", "say_nothing", "say_print", "tail"]
+__all__ = ["Say", "as_root", "need", "run_logged", "run_quiet", "say_nothing", "say_print", "tail"]
 
 Say = Callable[[str], None]
 """Where progress goes: one line at a time, without its newline."""
@@ -73,6 +74,29 @@ def tail(path: Path, lines: int = 20) -> str:
     text = data.decode("utf-8", "replace").replace("\r", "")
     clean = "".join(ch for ch in text if ch == "\n" or ch.isprintable())
     return "\n".join([line for line in clean.split("\n") if line.strip()][-lines:])
+
+
+def as_root(argv: Sequence[str], doing: str) -> list[str]:
+    """The command as root runs it: as it is for root, else through sudo, which must not ask.
+
+    Args:
+        argv: the command.
+        doing: what it is for, for the message.
+
+    Raises:
+        EdgewrightError: this user is not root and may not use sudo without a password.
+    """
+    if os.geteuid() == 0:
+        return list(argv)
+    tried = shutil.which("sudo") and subprocess.run(
+        ["sudo", "-n", "true"], capture_output=True, check=False, stdin=subprocess.DEVNULL
+    )
+    if not tried or tried.returncode != 0:
+        raise EdgewrightError(
+            f"{doing}: this takes root; run the same command as root, or as a user of sudo who is not asked "
+            "for a password (run `sudo -v` just before)"
+        )
+    return ["sudo", "-n", *argv]
 
 
 def run_quiet(argv: Sequence[str], doing: str, *, cwd: Path | None = None, stdin: str | None = None) -> str:

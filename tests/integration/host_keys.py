@@ -13,7 +13,7 @@ from edgewright.twin.ssh import ssh_command
 
 
 def assert_another_host_key_is_refused(twin: Twin, address: str, folder: Path) -> None:
-    """Connect with a known_hosts that has a stranger's key for the twin's address (in known_hosts notation)."""
+    """Connect while known_hosts has a stranger's key for the twin's address (in known_hosts' notation)."""
     stranger = replace(twin.spec, state_dir=folder, name="stranger")
     known = folder / "known_hosts"
     known.write_text(merge_known_hosts("", address, host_key(stranger)))

@@ -12,13 +12,50 @@ import pytest
 from edgewright.errors import EdgewrightError, MissingToolError, UnreachableError
 from edgewright.twin.spec import TwinSpec
 from edgewright.twin.ssh import speaks_ssh, ssh_command, wait_for_ssh
-from edgewright.twin.tools import need, run_logged, run_quiet, say_nothing, tail
+from edgewright.twin.tools import as_root, need, run_logged, run_quiet, say_nothing, tail
 
 
 def test_a_missing_program_names_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda *_args, **_kwargs: None)
     with pytest.raises(MissingToolError, match="run: apt-get install e2fsprogs mtools"):
         need("mke2fs", "debugfs", "mcopy")
+
+
+@pytest.mark.parametrize(
+    ("uid", "sudo", "argv"),
+    [
+        pytest.param(0, None, ["rm", "x"], id="root"),
+        pytest.param(1000, "#!/bin/sh\nexit 0\n", ["sudo", "-n", "rm", "x"], id="a user of sudo"),
+    ],
+)
+def test_root_is_taken_where_it_is_to_be_had(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, uid: int, sudo: str | None, argv: list[str]
+) -> None:
+    _become(monkeypatch, tmp_path, uid, sudo)
+    assert as_root(["rm", "x"], "removing x") == argv
+
+
+@pytest.mark.parametrize(
+    "sudo",
+    [pytest.param(None, id="no sudo"), pytest.param("#!/bin/sh\nexit 1\n", id="a sudo that asks")],
+)
+def test_without_root_it_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, sudo: str | None
+) -> None:
+    _become(monkeypatch, tmp_path, 1000, sudo)
+    with pytest.raises(
+        EdgewrightError, match="removing x: this takes root; run the same command as root, or"
+    ):
+        as_root(["rm", "x"], "removing x")
+
+
+def _become(monkeypatch: pytest.MonkeyPatch, folder: Path, uid: int, sudo: str | None) -> None:
+    """A user of this id, whose only program is this script of sudo, or none."""
+    monkeypatch.setattr("os.geteuid", lambda: uid)
+    monkeypatch.setenv("PATH", str(folder))
+    if sudo is not None:
+        (folder / "sudo").write_text(sudo)
+        (folder / "sudo").chmod(0o755)
 
 
 def test_a_failing_command_is_quoted() -> None:
