@@ -21,14 +21,13 @@ from typing import Any
 
 from edgewright.depot.blobs import BlobStore
 from edgewright.depot.keys import ReleaseKey
+from edgewright.depot.manifest import ARCHIVE_KEY
 from edgewright.errors import IntegrityError
 from edgewright.paths import cache_dir
 from edgewright.release.ocitar import canonical_json, image_blobs
 from edgewright.release.wheels import normal_name
 
 __all__ = ["ARCHIVE_KEY", "Linked", "Tree", "apt_tree", "oci_tree", "pypi_tree", "write_tree"]
-
-ARCHIVE_KEY = "apt/edgewright-archive-key.asc"
 
 
 class Linked(str):
