@@ -400,8 +400,9 @@ def _agree(index: BundleIndex, depot_sha256: str) -> None:
 
 
 def _short(text: str) -> str:
-    shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
-    return shown.encode("ascii", "backslashreplace").decode("ascii")
+    """A text for one line of a message: its middle left out where it is long, escaped where it is odd."""
+    shown = text if len(text) <= _SHOWN else f"{text[: _SHOWN // 2]}...{text[-_SHOWN // 2 :]}"
+    return shown.encode("unicode_escape").decode("ascii")
 
 
 def _wrong(what: str) -> IntegrityError:

@@ -212,9 +212,10 @@ class _TakeIn:
         fresh = not (_is(first, digest, size) or self._link_here(digest, size, first))
         if fresh:
             first.unlink(missing_ok=True)
-            self._bundle.copy(digest, first)
+            self._bundle.copy(digest, first, progress)
+        else:
+            progress.add(size, fetched=False)
         first.chmod(0o644)
-        progress.add(size, fetched=fresh)
         for other in others:
             other.parent.mkdir(parents=True, exist_ok=True)
             other.unlink(missing_ok=True)
