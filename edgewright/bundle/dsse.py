@@ -13,8 +13,6 @@ where the signature scheme is deterministic (Ed25519); for others `kept_or_signe
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from securesystemslib.dsse import Envelope
 from securesystemslib.exceptions import VerificationError
 from securesystemslib.signer import Key, Signer
 
+from edgewright.bundle.keyfile import write_file
 from edgewright.errors import InputError, IntegrityError
 from edgewright.release.ocitar import canonical_json
 
@@ -133,18 +132,12 @@ def kept_or_signed(place: Path, valid: Callable[[bytes], bool], make: Callable[[
                 return data
         made = make()
         place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with tempfile.NamedTemporaryFile(dir=place.parent, prefix=f".{place.name}.", delete=False) as stream:
-            stream.write(made)
-            stream.flush()
-            os.fsync(stream.fileno())
-        part = Path(stream.name)
-        part.chmod(0o644)
-        part.replace(place)
     except OSError as error:
         raise InputError(
             f"keeping the signature {place}: {error.strerror}; the directory of the keys must be writable, "
             "so that the same release gives the same bytes again"
         ) from error
+    write_file(place, made)
     return made
 
 
