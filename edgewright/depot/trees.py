@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The depot's three trees as plain files: apt repository, Python index, OCI distribution.
+"""The depot's trees as plain files: apt repository, Python index, OCI distribution, other files.
 
 Each function turns entries of the lock into `{path: content}`, where content is bytes that are written, or
 a sha256 of the store that is linked. Nothing is decided at request time: a web server of static files
@@ -27,7 +27,16 @@ from edgewright.paths import cache_dir
 from edgewright.release.ocitar import canonical_json, image_blobs
 from edgewright.release.wheels import normal_name
 
-__all__ = ["ARCHIVE_KEY", "Linked", "Tree", "apt_tree", "oci_tree", "pypi_tree", "write_tree"]
+__all__ = [
+    "ARCHIVE_KEY",
+    "Linked",
+    "Tree",
+    "apt_tree",
+    "files_tree",
+    "oci_tree",
+    "pypi_tree",
+    "write_tree",
+]
 
 
 class Linked(str):
@@ -174,6 +183,15 @@ def oci_tree(lock: Mapping[str, Any], store: BlobStore) -> Tree:
         tree[f"{here}/manifests/{image['version']}"] = Linked(blobs[0])
         tree[f"{here}/tags/list"] = json.dumps({"name": image["name"], "tags": [image["version"]]}).encode()
     return tree
+
+
+def files_tree(lock: Mapping[str, Any]) -> Tree:
+    """The files that a site supplies or that were fetched from an address.
+
+    Returns:
+        Files below `files/`, by their names; none when the lock has none.
+    """
+    return {f"files/{entry['name']}": Linked(entry["sha256"]) for entry in lock.get("files", [])}
 
 
 def write_tree(tree: Tree, root: Path, store: BlobStore) -> dict[str, dict[str, Any]]:

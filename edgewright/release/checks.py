@@ -6,6 +6,7 @@ Pure: takes the content of `release.yml`, gives complaints with the steps to the
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
@@ -27,6 +28,7 @@ def check_release(release: Mapping[str, Any]) -> list[Complaint]:
     """
     return [
         *_bootstrap(release["apt"]),
+        *_snapshots(release["apt"]["sources"]),
         *_files(release.get("files", [])),
         *_images(release["images"]),
         *_names(release),
@@ -42,6 +44,18 @@ def _bootstrap(apt: Mapping[str, Any]) -> Iterator[Complaint]:
                 ("apt", "bootstrap", number),
                 f"{name} not in apt.packages; what is copied first must be part of the release: add it there",
             )
+
+
+def _snapshots(sources: list[Mapping[str, Any]]) -> Iterator[Complaint]:
+    for number, source in enumerate(sources):
+        if "key" in source:
+            yield from _path(("apt", "sources", number, "key"), source["key"])
+        if "snapshot" in source:
+            try:
+                datetime.datetime.strptime(source["snapshot"], "%Y%m%dT%H%M%SZ").replace(tzinfo=datetime.UTC)
+            except ValueError:
+                steps = ("apt", "sources", number, "snapshot")
+                yield steps, f"{source['snapshot']!r} is no moment; write it as 20261119T021254Z, in UTC"
 
 
 def _files(files: list[Mapping[str, Any]]) -> Iterator[Complaint]:
