@@ -15,6 +15,7 @@ from __future__ import annotations
 import email.utils
 import importlib.util
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -127,7 +128,9 @@ def _build(job: _Job, writer: StickWriter) -> BundleResult:
 
     tree = make_tree(job.lock, job.release, job.release_dir, job.key, job.store, check=False)
     depot, contents = _contents(tree, job.store)
-    blobs = {digest: _blob(digest, content, job.chunk_bytes) for digest, content in contents.items()}
+    with ThreadPoolExecutor(2) as pool:  # each keeps two cores busy with a large file
+        found = pool.map(lambda item: _blob(*item, job.chunk_bytes), contents.items())
+        blobs = dict(zip(contents, found, strict=True))
     documents = _documents(job)
     index = BundleIndex(
         release=job.lock["release"]["name"],
@@ -157,7 +160,7 @@ def _build(job: _Job, writer: StickWriter) -> BundleResult:
     sync(writer.root)
     say(f"signing {index.name}")
     sign_bundle(writer.root, job.keys, signed_at=index.signed_at, expires=index.expires)
-    sync(writer.root)
+    writer.settle()
     pieces.append(last)
     return BundleResult(index, len(pieces), sum(piece.size for piece in pieces), writer.written, removed)
 

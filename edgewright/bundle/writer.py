@@ -150,7 +150,7 @@ class StickWriter:
                 raise
 
     def remove_others(self, names: Iterable[str]) -> int:
-        """Remove every file that is not named, and directories that are empty then.
+        """Remove every file that is not named, and directories that are empty then; metadata is its signer's.
 
         Args:
             names: What stays, from the stick's top.
@@ -160,14 +160,22 @@ class StickWriter:
         """
         stay, gone = set(names), 0
         for name in sorted(self._walk()):
-            if name not in stay and name.split("/")[0] != ROOM:
+            if name not in stay and name.split("/")[0] not in {ROOM, METADATA}:
                 with self._telling("removing", name):
                     (self.root / name).unlink()
                 gone += 1
         for directory in sorted((path for path in self.root.rglob("*") if path.is_dir()), reverse=True):
-            if directory.name != ROOM and not any(directory.iterdir()):
+            if directory.name not in {ROOM, METADATA} and not any(directory.iterdir()):
                 directory.rmdir()
         return gone
+
+    def settle(self) -> None:
+        """Make what signing wrote readable by all, and have everything on the medium."""
+        with self._telling("finishing", METADATA):
+            _mode(self.root / METADATA, 0o755)
+            for path in (self.root / METADATA).iterdir():
+                _mode(path, 0o644)
+            sync(self.root)
 
     def _place(self, number: int, piece: Piece, progress: Progress) -> None:
         target, new = self.root / piece.name, self.root / ROOM / str(number)
@@ -220,7 +228,7 @@ class StickWriter:
         digest = hashlib.sha256()
         with new.open("wb", buffering=0) as out:
             if isinstance(piece.source, bytes):
-                out.write(piece.source)
+                _write(out.fileno(), memoryview(piece.source))
                 progress.add(len(piece.source))
                 return hashlib.sha256(piece.source).hexdigest()
             buffer, left = memoryview(bytearray(_BUFFER)), piece.size
