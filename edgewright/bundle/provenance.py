@@ -166,9 +166,15 @@ def _dependencies(lock: Mapping[str, Any]) -> list[ResourceDescriptor]:
     }
     debs = [*lock["apt"]["packages"], *(deb for image in lock["images"] for deb in image.get("debs", []))]
     wheels = [*lock["python"]["wheels"], *(image["wheel"] for image in lock["images"] if "wheel" in image)]
-    for entry in [*debs, *wheels, *lock.get("files", []), *lock.get("snaps", [])]:
+    for entry in [*debs, *wheels, *lock.get("files", [])]:
         name = entry.get("filename") or entry["name"]
         found[name, entry["sha256"]] = _resource(name, entry["sha256"], entry.get("url", ""))
+    for image in lock["images"]:
+        origin = image.get("from", {})
+        digest = origin.get("sha256") or origin.get("digest") or origin.get("id")
+        if digest:  # of an image that others built: the archive, the registry's manifest, the engine's image
+            name = origin.get("path") or origin.get("reference") or image["name"]
+            found[name, digest] = _resource(name, digest.removeprefix("sha256:"))
     return [found[key] for key in sorted(found)]
 
 

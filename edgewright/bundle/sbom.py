@@ -110,8 +110,7 @@ def _fill(bom: Bom, root: Component, release: Entry, lock: Entry, store: BlobSto
     inside = [deb for image in lock["images"] for deb in image.get("debs", [])]
     components = {deb["filename"]: _deb(deb, suite) for deb in [*packages, *inside]}
     components |= {wheel["filename"]: _wheel(wheel) for wheel in wheels}
-    for entry in [*lock.get("files", []), *lock.get("snaps", [])]:
-        components[entry.get("filename", entry["name"])] = _file(entry)
+    components |= {entry["name"]: _file(entry) for entry in lock.get("files", [])}
     images = {image["name"]: _image(image) for image in lock["images"]}
     for component in [*components.values(), *images.values()]:
         bom.components.add(component)
@@ -211,9 +210,16 @@ def _image(image: Entry) -> Component:
     )
 
 
+def _origin(image: Entry) -> dict[str, str]:
+    """Where an image that others built was taken from."""
+    return {
+        f"from_{name}": image["from"][name] for name in ("kind", "reference") if name in image.get("from", {})
+    }
+
+
 def _file(entry: Entry) -> Component:
-    """What a site supplies itself, or a snap."""
-    name = entry.get("filename", entry["name"])
+    """What a site supplies itself, or what was fetched from an address."""
+    name = entry["name"]
     return Component(
         type=ComponentType.FILE,
         bom_ref=f"file:{name}",

@@ -61,16 +61,25 @@ def test_the_builder_and_the_release_are_named() -> None:
     assert (parameters["release"], parameters["version"]) == ("label-reader", LOCK["release"]["version"])
 
 
-def test_supplied_files_and_snaps_are_dependencies_too() -> None:
+def test_supplied_files_and_what_others_images_were_are_dependencies_too() -> None:
+    extra = {"role": "extra", "name": "db", "digest": "sha256:" + "33" * 32}
     lock = {
         **LOCK,
         "files": [{"name": "engine.deb", "sha256": "11" * 32, "url": "https://archive.example/engine.deb"}],
-        "snaps": [{"name": "core24", "filename": "core24_1.snap", "sha256": "22" * 32}],
+        "images": [
+            *LOCK["images"],
+            {
+                **extra,
+                "from": {"kind": "registry", "reference": "r.example/db:1", "digest": "sha256:" + "22" * 32},
+            },
+            {**extra, "name": "web", "from": {"kind": "oci-archive", "path": "web.tar", "sha256": "44" * 32}},
+        ],
     }
     listed = statement(lock, LOCK_SHA256)["predicate"]["buildDefinition"]["resolvedDependencies"]
-    by_name = {one["name"]: one for one in listed}
-    assert by_name["engine.deb"]["digest"] == {"sha256": "11" * 32}
-    assert by_name["core24_1.snap"]["digest"] == {"sha256": "22" * 32}
+    digests = {one["name"]: one["digest"]["sha256"] for one in listed}
+    assert digests["engine.deb"] == "11" * 32
+    assert digests["r.example/db:1"] == "22" * 32
+    assert digests["web.tar"] == "44" * 32
 
 
 def test_the_same_lock_gives_the_same_bytes_in_any_order() -> None:
