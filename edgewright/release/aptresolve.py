@@ -123,9 +123,10 @@ class AptRoom:
             )
         self._room = Path(tempfile.mkdtemp(prefix="edgewright-apt-"))
         self._room.chmod(0o755)  # apt's sandbox user reads here
-        for path in ("etc", "state/lists/partial", "cache/archives/partial"):
+        for path in ("etc/apt.conf.d", "etc/preferences.d", "state/lists/partial", "cache/archives/partial"):
             (self._room / path).mkdir(parents=True)
         (self._room / "status").touch()
+        self._keys = [self._readable(key, number) for number, key in enumerate(self._keys)]
         (self._room / "etc/sources.list").write_text("".join(self._source_lines()))
         (self._room / "apt.conf").write_text(self._configuration())
         return self
@@ -191,7 +192,7 @@ class AptRoom:
         stanzas = [f"{deb.stanza}\nStatus: install ok installed\n" for deb in installed]
         (self._room / "status").write_text("\n".join(stanzas))
         asked = sorted(set(names))
-        done = self._apt("install", "--print-uris", "-qq", "--no-install-recommends", *asked)
+        done = self._apt("install", "--print-uris", "-q", "--no-install-recommends", *asked)
         if done.returncode != 0:
             words = f"{done.stdout}\n{done.stderr}"
             lacking = [name for name in dict.fromkeys(_LACKING.findall(done.stderr)) if name in asked]
@@ -257,6 +258,15 @@ class AptRoom:
             check=False,
             cwd=self._room,
         )
+
+    def _readable(self, key: Path, number: int) -> Path:
+        """The key where apt's sandbox user can read it: a release may lie in a closed directory."""
+        if key == _KEYRING:
+            return key
+        copy = self._room / "etc" / f"source-{number}{key.suffix}"
+        shutil.copyfile(key, copy)
+        copy.chmod(0o644)
+        return copy
 
     def _source_lines(self) -> Iterable[str]:
         for (source, base), key in zip(self._sources, self._keys, strict=True):
