@@ -13,6 +13,7 @@ and the next run keeps what was placed.
 from __future__ import annotations
 
 import email.utils
+import importlib
 import importlib.util
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -49,6 +50,9 @@ if TYPE_CHECKING:
     from edgewright.bundle.keys import KeySet
 
 __all__ = ["LIFETIME", "BundleResult", "build_bundle"]
+
+_INSTALLER = "edgewright.bundle.installer"
+"""Provides `installer_files()`: what a bare controller starts with, by name from the stick's top."""
 
 LIFETIME = timedelta(days=365)
 """How long after its lock's moment a bundle may be installed."""
@@ -129,7 +133,7 @@ def _build(job: _Job, writer: StickWriter) -> BundleResult:
     tree = make_tree(job.lock, job.release, job.release_dir, job.key, job.store, check=False)
     depot, contents = _contents(tree, job.store)
     with ThreadPoolExecutor(2) as pool:  # each keeps two cores busy with a large file
-        found = pool.map(lambda item: _blob(*item, job.chunk_bytes), contents.items())
+        found = pool.map(lambda digest: _blob(digest, contents[digest], job.chunk_bytes), contents)
         blobs = dict(zip(contents, found, strict=True))
     documents = _documents(job)
     index = BundleIndex(
@@ -167,7 +171,7 @@ def _build(job: _Job, writer: StickWriter) -> BundleResult:
 
 def _moment(lock: Mapping[str, Any], release_dir: Path) -> datetime:
     """The lock's own moment: the date of the newest index that it was made from."""
-    text = lock["apt"]["date"]
+    text = str(lock["apt"]["date"])
     try:
         moment = email.utils.parsedate_to_datetime(text)
     except ValueError as error:
@@ -222,11 +226,10 @@ def _documents(job: _Job) -> dict[str, bytes]:
 
 def _installer() -> list[Piece]:
     """What a bare controller starts with: `install`, and files below `installer/`."""
-    if importlib.util.find_spec("edgewright.bundle.installer") is None:
+    if importlib.util.find_spec(_INSTALLER) is None:
         return []
-    from edgewright.bundle.installer import installer_files  # noqa: PLC0415 - see above
-
-    return [_piece(name, content) for name, content in sorted(installer_files().items())]
+    found: Mapping[str, bytes | Path] = importlib.import_module(_INSTALLER).installer_files()
+    return [_piece(name, content) for name, content in sorted(found.items())]
 
 
 def _piece(name: str, content: bytes | Path) -> Piece:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A release of a few kilobytes whose sources are all in the cache: packages, a wheel and images, no network."""
+"""A release of a few kilobytes, all of whose sources are in the cache: debs, a wheel, images; no network."""
 
 from __future__ import annotations
 
