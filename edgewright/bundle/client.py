@@ -206,7 +206,7 @@ class _Reader:
         if isinstance(error, exceptions.DownloadHTTPError):
             return self._gone(last)
         if isinstance(error, exceptions.DownloadLengthMismatchError):
-            return self._refuse("metadata", f"{last} is too large: {error}", _AGAIN)
+            return self._too_long(last)
         told = str(error) or type(error).__name__
         if isinstance(error, DeserializationError) and error.__cause__ is not None:
             told = f"{told}: {error.__cause__}"
@@ -273,8 +273,7 @@ class _Reader:
         )
 
     def _version_wrong(self, name: str, error: Exception) -> BundleRefused:
-        match = re.search(r"(\d+)\D*(\d+)\D*\Z", str(error))
-        told = f"version {self._version(name)}" + (f" ({error})" if match else "")
+        told = f"version {self._version(name)}"
         if name == "timestamp.json":
             return self._refuse(
                 "rollback",
@@ -290,6 +289,16 @@ class _Reader:
             f"{name} has {told}, other than the metadata that names it says or accepted before",
             "metadata of two bundles is mixed, or an older bundle's was put back: get the bundle again",
         )
+
+    def _too_long(self, name: str) -> BundleRefused:
+        limit = {"root": CONFIG.root_max_length, "timestamp": CONFIG.timestamp_max_length}.get(
+            name.removesuffix(".json").rpartition(".")[2], CONFIG.targets_max_length
+        )
+        data = self._stick.read(f"{METADATA}/{name}", limit)
+        if data is None:
+            return self._refuse("metadata", f"{name} is too large: it has more than {limit} bytes", _AGAIN)
+        self._fetcher.served[name] = data  # longer than what names it says
+        return self._other_bytes(name)
 
     def _other_bytes(self, name: str) -> BundleRefused:
         """Bytes differ from the digest: of another bundle when its own signature fits, else changed."""

@@ -7,6 +7,7 @@ then the second one fails.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -183,8 +184,9 @@ def _copy_to(
                 f"{whole.hexdigest()}; the bundle was built wrong: build it anew",
             )
     except BaseException:
-        os.ftruncate(into, start)
-        os.lseek(into, start, os.SEEK_SET)
+        with contextlib.suppress(OSError):  # the first error is the one to tell
+            os.ftruncate(into, start)
+            os.lseek(into, start, os.SEEK_SET)
         raise
 
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import weakref
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -196,6 +197,7 @@ class _Accepting:
     def __init__(self, state: TrustedState) -> None:
         self._state = state
         self.work = Path(tempfile.mkdtemp(prefix="ew-trust-"))
+        self.close = weakref.finalize(self, shutil.rmtree, self.work, True)  # also when nobody closes it
         self.fingerprint = ""
         self._done = False
 
@@ -203,9 +205,6 @@ class _Accepting:
         if not self._done:
             self._state.commit(self.work, signed_at)
             self._done = True
-
-    def close(self) -> None:
-        shutil.rmtree(self.work, ignore_errors=True)
 
 
 def open_bundle(

@@ -50,7 +50,8 @@ def digest(data: bytes) -> str:
 
 @dataclass(frozen=True)
 class Made:
-    """A signed bundle: its `stick` and the `keys` that signed it; `trust` does not exist until it is accepted."""
+    """A signed bundle: its `stick` and the `keys` that signed it; `trust` does not exist until it is
+    accepted."""
 
     stick: Path
     keys: KeySet
