@@ -69,6 +69,8 @@ class Change:
             return f"{self.words}: new, {_short(self.new)}"
         if self.new is None or self.old is None:
             return f"{self.words}: gone"
+        if (self.old.version, self.old.sha256) == (self.new.version, self.new.sha256):
+            return f"{self.words}: {self.new.version}: licence {_licences(self)}"
         return f"{self.words}: {_short(self.old)} -> {_short(self.new)}"
 
     @property

@@ -10,6 +10,7 @@ locked packages and builds the images anew: seconds, for when only the model ser
 
 from __future__ import annotations
 
+import copy
 import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from edgewright.depot.blobs import BlobStore, Wanted
 from edgewright.depot.progress import Progress, say
 from edgewright.errors import InputError, IntegrityError
 from edgewright.release.changes import LockDiff, diff_locks
+from edgewright.release.deblicence import with_licences
 from edgewright.release.documents import (
     LOCK_FILE,
     RELEASE_FILE,
@@ -88,7 +90,9 @@ def lock_release(
     store = BlobStore()
     old = _old_lock(release_dir, required=images_only or only is not None, fitting=images_only)
     moving = find_only(only, old, release) if only else None
-    lock = dict(old) if images_only else resolve(marked, digest, release_dir, store, old=old, only=moving)
+    lock = old if images_only else resolve(marked, digest, release_dir, store, old=old, only=moving)
+    lock = copy.deepcopy(lock)  # parts of the old lock stay as they are
+    _read_licences(lock, old, store, fetch=not check)
     made: dict[Path, bytes] = {}
     images: list[dict[str, Any]] = []
     kept = _untouched(lock, old) if moving else {}
@@ -136,9 +140,7 @@ def fetch_sources(
     debs += lock["apt"]["packages"] if everything else []
     wheels = [*lock["python"]["wheels"], *(image["wheel"] for image in lock["images"] if "wheel" in image)]
     files = {deb["sha256"]: deb for deb in debs if not store.has(deb["sha256"], deb["size"])}
-    missing = [
-        Wanted(deb["filename"], address(deb["url"]), deb["size"], deb["sha256"]) for deb in files.values()
-    ]
+    missing = [_wanted(deb) for deb in files.values()]
     missing += wanted_files(lock.get("files", []), store) if everything else []
     absent = [wheel for wheel in wheels if not store.has(wheel["sha256"], wheel["size"])]
     total = sum(item.size for item in missing) + sum(wheel["size"] for wheel in absent)
@@ -239,6 +241,45 @@ def _model(release: Mapping[str, Any], model: str) -> Mapping[str, Any]:
     raise InputError(
         f"locking model {model}: {RELEASE_FILE} no longer names it; run `edgewright release lock`"
     )
+
+
+def _debs(lock: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Every package of a lock: those of devices, of further targets, of images."""
+    parts = [lock, *lock.get("targets", [])] if lock else []
+    found = [deb for part in parts for deb in part["apt"]["packages"]]
+    return found + [deb for image in lock.get("images", []) for deb in image.get("debs", [])]
+
+
+def _read_licences(lock: dict[str, Any], old: Mapping[str, Any], store: BlobStore, fetch: bool) -> None:
+    """Put licences into a lock's packages; what the old lock does not know is fetched and read.
+
+    Args:
+        lock: Changed: its lists of packages are replaced.
+        old: The lock so far.
+        store: Where packages are.
+        fetch: Whether to fetch those whose licence is not known; without, they get none.
+    """
+    before = _debs(old)
+    read = any("licence" in deb for deb in before)  # an older lock never looked
+    known = {deb["sha256"]: deb.get("licence") for deb in before} if read or not fetch else {}
+    if fetch:
+        unread = {deb["sha256"]: deb for deb in _debs(lock) if deb["sha256"] not in known}
+        wanted = [_wanted(deb) for deb in unread.values() if not store.has(deb["sha256"], deb["size"])]
+        progress = Progress(
+            f"fetching {len(wanted)} packages, to read their licences", sum(item.size for item in wanted)
+        )
+        store.fetch(wanted, progress)
+        progress.close()
+    for part in [lock, *lock.get("targets", [])]:
+        part["apt"] = {**part["apt"], "packages": with_licences(part["apt"]["packages"], known, store)}
+    lock["images"] = [
+        {**image, "debs": with_licences(image["debs"], known, store)} if "debs" in image else image
+        for image in lock["images"]
+    ]
+
+
+def _wanted(deb: Mapping[str, Any]) -> Wanted:
+    return Wanted(deb["filename"], address(deb["url"]), deb["size"], deb["sha256"])
 
 
 def _untouched(lock: Mapping[str, Any], old: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -17,8 +17,9 @@ from edgewright.depot.blobs import BlobStore
 from edgewright.depot.trees import files_tree
 from edgewright.errors import InputError, IntegrityError, UnreachableError
 from edgewright.release.changes import diff_locks
+from edgewright.release.deblicence import with_licences
 from edgewright.release.documents import RELEASE_FILE, dump_lock, read_release
-from edgewright.release.lock import ensure_images, fetch_sources
+from edgewright.release.lock import _read_licences, ensure_images, fetch_sources
 from edgewright.release.resolve import find_only, resolve
 from tests.integration.release_sources import Archive, serve, tiny_wheel
 
@@ -92,6 +93,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     archive.add("libtool1", "1.0")
     archive.add("other", "1.0")
     archive.publish()
+    monkeypatch.setenv("EDGEWRIGHT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "wheels"))
     tiny_wheel(tmp_path / "wheels", "alpha", "1.0", ["gamma"])
@@ -161,6 +163,24 @@ def test_lists_in_another_order_give_the_same_lock(place: Place) -> None:
     again = place.resolve()
     assert again["release"].pop("sha256") != first["release"].pop("sha256")
     assert dump_lock(again) == dump_lock(first)
+
+
+def test_a_packages_licence_is_read_once_and_only_where_a_program_can_read_it(place: Place) -> None:
+    head = "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\n\n"
+    place.archive.add("tool", "1.1", "libtool1", Copyright=f"{head}Files: *\nCopyright: me\nLicense: Expat\n")
+    place.archive.publish()
+    lock = place.resolve()
+    packages = lock["apt"]["packages"]
+    assert [deb.get("licence") for deb in with_licences(packages, {}, place.store)] == [None] * len(packages)
+    _read_licences(lock, {}, place.store, fetch=True)
+    found = {deb["name"]: deb.get("licence") for deb in lock["apt"]["packages"]}
+    assert found == dict.fromkeys(found) | {"tool": "Expat"}
+    for path in place.store.root.iterdir():
+        path.unlink()
+    again = place.resolve()
+    _read_licences(again, lock, place.store, fetch=True)
+    assert dump_lock(again) == dump_lock(lock)
+    assert not [deb for deb in packages if place.store.has(deb["sha256"])], "what is known is not fetched"
 
 
 # --- one entry ----------------------------------------------------------------------------------------
