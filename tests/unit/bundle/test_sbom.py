@@ -178,7 +178,7 @@ def test_the_order_of_the_lock_does_not_matter(lock: dict[str, Any], store: Blob
 
 def test_what_the_schema_refuses_is_never_given_out(lock: dict[str, Any], store: BlobStore) -> None:
     wrong = {**lock, "files": [{**lock["files"][0], "sha256": "too short"}]}
-    with pytest.raises(EdgewrightError, match=r"refuses it: components/.*/hashes/0"):
+    with pytest.raises(EdgewrightError, match=r"refuses it: from components/0 on, components/.*/hashes/0"):
         _made(wrong, store)
 
 
@@ -189,6 +189,13 @@ def test_what_the_schema_refuses_is_never_given_out(lock: dict[str, Any], store:
         ({"specVersion": "9.9"}, "no CycloneDX document"),
         ({"unknown": 1}, "unknown"),
         ({"metadata": {"timestamp": "yesterday"}}, "metadata/timestamp"),
+        (
+            {"components": [{"type": "library", "name": f"n{n}"} for n in range(99)] + [{"name": "x"}]},
+            "components/96",
+        ),
+        ({"components": [{"type": "library", "name": "x"}] * 2}, "components has an item twice"),
+        ({"components": {}}, "components"),
+        ({"dependencies": [{"ref": f"r{n}"} for n in range(40)] + [{"ref": 7}]}, "dependencies/8/ref"),
     ],
 )
 def test_validation_refuses_what_is_wrong(
