@@ -18,7 +18,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from securesystemslib.exceptions import UnverifiedSignatureError, VerificationError
-from securesystemslib.signer import Signer, SSlibKey
+from securesystemslib.signer import SSlibKey
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Role, Root
 
@@ -31,6 +31,7 @@ from edgewright.bundle.keyfile import (
     make_key,
     passphrase,
     public_pem,
+    sign_with,
     token_public,
     write_file,
 )
@@ -59,7 +60,6 @@ __all__ = [
     "rotate_root",
     "settle",
     "sign_file",
-    "sign_with",
     "standing",
     "start",
 ]
@@ -134,11 +134,6 @@ def build_root(
         for name in plan.roles[role].keys:
             root.add_key(public(name), role)
     return Metadata(root)
-
-
-def sign_with(metadata: Metadata[Root], signer: Signer) -> None:
-    """Add a signature."""
-    metadata.sign(signer, append=True)
 
 
 def start(

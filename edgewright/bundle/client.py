@@ -254,7 +254,7 @@ class _Reader:
         if trusted is not None and trusted.root.is_expired(self._clock.now):
             what, end = f"root {trusted.root.version}", trusted.root.expires
         elif trusted is not None:
-            ends = [signed.expires for signed in trusted.values() if signed.type != Root.type]
+            ends = [signed.expires for signed in trusted if signed.type != Root.type]
             end = min(ends) if ends else None
         if end is None:
             signed: Signed = Metadata.from_bytes(self._fetcher.served[name]).signed

@@ -26,7 +26,7 @@ from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Root, Signed
 from tuf.api.serialization.json import JSONSerializer
 
-from edgewright.bundle.keyfile import write_file
+from edgewright.bundle.keyfile import sign_with, write_file
 from edgewright.bundle.layout import canonical
 from edgewright.errors import InputError
 
@@ -90,7 +90,7 @@ class History:
                 return kept
         metadata: Metadata[Any] = Metadata(cast(Any, signed))
         for signer in signers:
-            metadata.sign(signer, append=True)
+            sign_with(metadata, signer)
         try:
             root.verify_delegate(role, metadata.signed_bytes, metadata.signatures)
         except RepositoryError as error:

@@ -17,6 +17,7 @@ import stat
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote_plus
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -32,6 +33,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from securesystemslib.exceptions import UnsupportedLibraryError
 from securesystemslib.signer import CryptoSigner, HSMSigner, Key, Signature, Signer, SSlibKey
+from tuf.api.exceptions import UnsignedMetadataError
+from tuf.api.metadata import Metadata
 
 from edgewright.errors import EdgewrightError, InputError
 
@@ -46,6 +49,7 @@ __all__ = [
     "make_key",
     "passphrase",
     "public_pem",
+    "sign_with",
     "token_public",
     "write_file",
 ]
@@ -279,6 +283,21 @@ def load_own(reference: str, name: str) -> Signer:
     if not isinstance(private, ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
         raise InputError(f"reading the private key {path}: {type(private).__name__} does not sign bundles")
     return CryptoSigner(private, SSlibKey.from_crypto(private.public_key()))
+
+
+def sign_with(metadata: Metadata[Any], signer: Signer) -> None:
+    """Add a signature.
+
+    Raises:
+        InputError: The key cannot sign, because a PIN is wrong for example.
+    """
+    try:
+        metadata.sign(signer, append=True)
+    except UnsignedMetadataError as error:
+        told = error.__cause__
+        if isinstance(told, InputError):  # ours, which python-tuf has wrapped
+            raise told from error
+        raise InputError(f"signing with key {signer.public_key.keyid}: {error}") from error
 
 
 def _private_pem(path: Path) -> bytes:

@@ -30,7 +30,7 @@ from securesystemslib.signer import Signer, SSlibKey
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Root
 
-from edgewright.bundle.keyfile import is_token, load_public, load_signer, make_key, write_file
+from edgewright.bundle.keyfile import is_token, load_public, load_signer, make_key, sign_with, write_file
 from edgewright.bundle.trust import group_fingerprint, utc_now
 from edgewright.depot.progress import say
 from edgewright.errors import InputError
@@ -210,7 +210,7 @@ class KeySet:
         Args:
             directory: Where it shall be; keys that lie there already are left alone.
         """
-        from edgewright.bundle.ceremony import build_root, sign_with  # noqa: PLC0415 - it imports this module
+        from edgewright.bundle.ceremony import build_root  # noqa: PLC0415 - it imports this module
 
         if (directory / KEYS_FILE).is_file():
             return cls.open(directory)

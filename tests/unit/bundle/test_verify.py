@@ -18,8 +18,8 @@ from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Metadata, Root, TargetFile, Targets
 
 from edgewright.bundle import reader, transfer
-from edgewright.bundle.ceremony import build_root, rotate_release, sign_with
-from edgewright.bundle.keyfile import make_key, write_file
+from edgewright.bundle.ceremony import build_root, rotate_release
+from edgewright.bundle.keyfile import make_key, sign_with, write_file
 from edgewright.bundle.keys import KEYS_FILE, KeyEntry, KeyPlan, KeySet, RolePlan
 from edgewright.bundle.layout import BLOBS, INDEX, Blob, BundleIndex, Part, blob_name, part_name
 from edgewright.bundle.refusal import BundleRefused
