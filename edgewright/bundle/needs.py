@@ -12,7 +12,6 @@ from __future__ import annotations
 import re
 import zipfile
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from email.message import Message
 from email.parser import HeaderParser
 from typing import Any
@@ -20,7 +19,7 @@ from typing import Any
 from packaging.requirements import InvalidRequirement, Requirement
 
 from edgewright.depot.blobs import BlobStore
-from edgewright.depot.trees import _control
+from edgewright.depot.debfile import control_fields
 from edgewright.errors import IntegrityError
 from edgewright.release.wheels import normal_name
 
@@ -49,8 +48,9 @@ def deb_needs(debs: Sequence[Mapping[str, Any]], store: BlobStore) -> Needs:
     """
     for deb in debs:
         _there(deb, store)
-    with ThreadPoolExecutor(2) as pool:
-        controls = list(pool.map(lambda deb: HeaderParser().parsestr(_control(deb, store)), debs))
+    controls = [
+        HeaderParser().parsestr(control_fields(store.path(deb["sha256"]), deb["filename"])) for deb in debs
+    ]
     offered: dict[str, list[Mapping[str, Any]]] = {}
     for deb, control in zip(debs, controls, strict=True):
         offered.setdefault(deb["name"], []).insert(0, deb)  # a package itself comes before who stands for it

@@ -32,11 +32,6 @@ def lock(store: BlobStore, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     return locks.lock(store, tmp_path_factory.mktemp("debs"))
 
 
-@pytest.fixture(autouse=True)
-def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("EDGEWRIGHT_CACHE", str(tmp_path / "cache"))
-
-
 def _made(lock: dict[str, Any], store: BlobStore, moment: datetime = MOMENT) -> bytes:
     return make_sbom(locks.release(), lock, LOCK_SHA256, store, moment)
 
