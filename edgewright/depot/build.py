@@ -200,10 +200,11 @@ def _kept(depot: Path, lock_sha256: str, key: ReleaseKey) -> BuildResult | None:
 
 def _drop_damaged(lock: Mapping[str, Any], store: BlobStore) -> None:
     """Hash what the cache already holds of this lock; a damaged file is removed, to be fetched again."""
+    targets = [lock, *lock.get("targets", [])]
     wanted: Sequence[str] = [
-        *(deb["sha256"] for deb in lock["apt"]["packages"]),
+        *(deb["sha256"] for part in targets for deb in part["apt"]["packages"]),
         *(deb["sha256"] for image in lock["images"] for deb in image.get("debs", [])),
-        *(wheel["sha256"] for wheel in lock["python"]["wheels"]),
+        *(wheel["sha256"] for part in targets for wheel in part["python"]["wheels"]),
         *(image["wheel"]["sha256"] for image in lock["images"] if "wheel" in image),
         *(entry["sha256"] for entry in lock.get("files", [])),
     ]

@@ -28,7 +28,8 @@ def check_release(release: Mapping[str, Any]) -> list[Complaint]:
     """
     return [
         *_bootstrap(release["apt"]),
-        *_snapshots(release["apt"]["sources"]),
+        *_snapshots(("apt",), release["apt"]["sources"]),
+        *_targets(release),
         *_files(release.get("files", [])),
         *_images(release["images"]),
         *_names(release),
@@ -46,15 +47,31 @@ def _bootstrap(apt: Mapping[str, Any]) -> Iterator[Complaint]:
             )
 
 
-def _snapshots(sources: list[Mapping[str, Any]]) -> Iterator[Complaint]:
+def _targets(release: Mapping[str, Any]) -> Iterator[Complaint]:
+    main = release["os"]
+    seen = {(main["suite"], main["arch"])}
+    for number, target in enumerate(release.get("targets", [])):
+        here: Steps = ("targets", number)
+        key = (target["suite"], target["arch"])
+        if key in seen:
+            yield here, f"{key[0]} on {key[1]} is a target already"
+        seen.add(key)
+        if target["suite"] != main["suite"] and "sources" not in target:
+            yield here, f"missing 'sources': apt.sources are those of {main['suite']}"
+        if target["arch"] != main["arch"] and "platforms" not in target.get("python", {}):
+            yield here, f"missing 'python.platforms': python.platforms are those of {main['arch']}"
+        yield from _snapshots(here, target.get("sources", []))
+
+
+def _snapshots(here: Steps, sources: list[Mapping[str, Any]]) -> Iterator[Complaint]:
     for number, source in enumerate(sources):
         if "key" in source:
-            yield from _path(("apt", "sources", number, "key"), source["key"])
+            yield from _path((*here, "sources", number, "key"), source["key"])
         if "snapshot" in source:
             try:
                 datetime.datetime.strptime(source["snapshot"], "%Y%m%dT%H%M%SZ").replace(tzinfo=datetime.UTC)
             except ValueError:
-                steps = ("apt", "sources", number, "snapshot")
+                steps = (*here, "sources", number, "snapshot")
                 yield steps, f"{source['snapshot']!r} is no moment; write it as 20261119T021254Z, in UTC"
 
 

@@ -43,6 +43,7 @@ from edgewright.release.model_image import (
 from edgewright.release.ocitar import Image, image_blobs
 from edgewright.release.resolve import find_only, resolve
 from edgewright.release.runtime_image import build_runtime_image, runtime_sources, tree_digest
+from edgewright.release.targets import Target, release_targets
 from edgewright.release.wheels import fetch_wheels
 
 __all__ = ["LockResult", "build_images", "ensure_images", "fetch_sources", "lock_release", "stale_images"]
@@ -137,17 +138,31 @@ def fetch_sources(
     Files that the site supplies are taken by `ensure_images`, which knows the release's directory.
     """
     debs = [deb for image in lock["images"] for deb in image.get("debs", [])]
-    debs += lock["apt"]["packages"] if everything else []
+    targets = [(lock, release_targets(release)[0]), *_further(lock, release)] if everything else []
+    debs += [deb for part, _ in targets for deb in part["apt"]["packages"]]
     wheels = [*lock["python"]["wheels"], *(image["wheel"] for image in lock["images"] if "wheel" in image)]
     files = {deb["sha256"]: deb for deb in debs if not store.has(deb["sha256"], deb["size"])}
     missing = [_wanted(deb) for deb in files.values()]
     missing += wanted_files(lock.get("files", []), store) if everything else []
     absent = [wheel for wheel in wheels if not store.has(wheel["sha256"], wheel["size"])]
-    total = sum(item.size for item in missing) + sum(wheel["size"] for wheel in absent)
-    progress = Progress(f"fetching {len(missing) + len(absent)} files", total)
+    more = [
+        (target, [each for each in part["python"]["wheels"] if not store.has(each["sha256"], each["size"])])
+        for part, target in targets[1:]
+    ]
+    every = [*absent, *(wheel for _, wheels in more for wheel in wheels)]
+    total = sum(item.size for item in missing) + sum(wheel["size"] for wheel in every)
+    progress = Progress(f"fetching {len(missing) + len(every)} files", total)
     store.fetch(missing, progress)
     fetch_wheels(absent, release["python"]["version"], release["python"]["platforms"], store, progress)
+    for target, wheels in more:
+        fetch_wheels(wheels, target.python, target.platforms, store, progress)
     progress.close()
+
+
+def _further(lock: Mapping[str, Any], release: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], Target]]:
+    """A lock's further targets, each with what the release says of it."""
+    known = {(target.suite, target.arch): target for target in release_targets(release)}
+    return [(part, known[part["os"]["suite"], part["os"]["arch"]]) for part in lock.get("targets", [])]
 
 
 def build_images(

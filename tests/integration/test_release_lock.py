@@ -14,7 +14,8 @@ import pytest
 import yaml
 
 from edgewright.depot.blobs import BlobStore
-from edgewright.depot.trees import files_tree
+from edgewright.depot.keys import ReleaseKey
+from edgewright.depot.trees import apt_tree, files_tree
 from edgewright.errors import InputError, IntegrityError, UnreachableError
 from edgewright.release.changes import diff_locks
 from edgewright.release.deblicence import with_licences
@@ -261,6 +262,53 @@ def test_what_nobody_names_cannot_be_locked_alone(place: Place) -> None:
     place.release["python"]["requirements"] = ["tool"]
     with pytest.raises(InputError, match=r"could be several entries; say deb:tool or wheel:tool"):
         place.resolve(old, "tool")
+
+
+# --- further targets ----------------------------------------------------------------------------------
+
+
+def test_a_second_architecture_is_resolved_on_the_same_host(place: Place, tmp_path: Path) -> None:
+    place.archive.add("linux-image-rt-arm64", "1", "linux-image-1.0-rt-arm64", "arm64")
+    place.archive.add("linux-image-1.0-rt-arm64", "1.0-1", arch="arm64")
+    place.archive.publish()
+    alone = place.resolve()
+    target = {
+        "suite": "tiny",
+        "arch": "arm64",
+        "kernel": "linux-image-rt-arm64",
+        "python": {"platforms": ["manylinux_2_28_aarch64"]},
+    }
+    place.release["targets"] = [target]
+    lock = place.resolve()
+    (further,) = lock.pop("targets")
+    lock["release"]["sha256"] = alone["release"]["sha256"]
+    assert dump_lock(lock) == dump_lock(alone), "the first target stays where it is"
+    assert further["os"] == {"family": "debian", "suite": "tiny", "arch": "arm64"}
+    assert further["kernel"]["release"] == "1.0-rt-arm64"
+    assert "linux-image-1.0-rt-arm64" in debs(further)
+    assert "linux-image-1.0-rt-amd64" not in debs(further)
+    assert wheels(further) == wheels(lock)
+    whole = place.resolve()
+    fetch_sources({**whole, "images": []}, place.release, place.store, everything=True)
+    tree = apt_tree(whole, ReleaseKey(tmp_path / "keys"), place.store)
+    assert b"Architectures: amd64 arm64\n" in tree["apt/dists/tiny/Release"]
+    for arch in ("amd64", "arm64"):
+        index = tree[f"apt/dists/tiny/main/binary-{arch}/Packages"]
+        assert f"Package: linux-image-1.0-rt-{arch}\n".encode() in index
+    place.archive.add("tool", "1.1", "libtool1 (>= 1.0)")
+    place.archive.add("other", "1.1")
+    place.archive.publish()
+    moved = place.resolve(whole, "tool")
+    assert [(debs(part)["tool"], debs(part)["other"]) for part in (moved, moved["targets"][0])] == [
+        ("1.1", "1.0")
+    ] * 2
+    assert diff_locks(whole, moved).sentences()[1].startswith("deb tool for tiny/arm64: 1.0 ")
+    del target["python"]
+    place.release["targets"] = [target, {**target, "suite": "other"}, target]
+    with pytest.raises(InputError) as told:
+        place.resolve()
+    for words in ("missing 'python.platforms'", "missing 'sources'", "tiny on arm64 is a target already"):
+        assert words in str(told.value)
 
 
 # --- sources ------------------------------------------------------------------------------------------
