@@ -43,6 +43,7 @@ MAX_DEPTH = 12
 """TUF's metadata nests seven deep; Python's parser gives up at a thousand."""
 
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
+_HEX = re.compile(r"[0-9a-f]+", re.ASCII)
 _VERSIONED = re.compile(r"(\d+)\.(root|snapshot|targets)\.json\Z")
 
 
@@ -176,7 +177,12 @@ class _Reader:
         role = metadata.signed.type
         if role == Root.type:
             return  # roots are targets as well: each has its SHA-256
-        if metadata.to_bytes(JSONSerializer(compact=True)) != data or metadata.unrecognized_fields:
+        plain = all(
+            not signature.unrecognized_fields and _HEX.fullmatch(signature.signature)
+            for signature in metadata.signatures.values()
+        )
+        same = metadata.to_bytes(JSONSerializer(compact=True)) == data
+        if not (same and plain) or metadata.unrecognized_fields:
             raise self._refuse(
                 "metadata", f"{name} is not in the one spelling that Edgewright writes", _AGAIN
             )

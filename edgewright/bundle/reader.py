@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +25,7 @@ from typing import Self
 from tuf.api.exceptions import DownloadHTTPError, DownloadLengthMismatchError
 from tuf.ngclient import FetcherInterface
 
-from edgewright.bundle.layout import METADATA, check_stick_names
+from edgewright.bundle.layout import check_stick_names
 from edgewright.bundle.refusal import BundleRefused
 from edgewright.errors import InputError, UnreachableError
 
@@ -38,7 +37,6 @@ CHUNK = 1 << 20
 BASE_URL = "bundle:///"
 """What the client's addresses begin with; the rest is a name from the stick's top."""
 
-_METADATA_FILE = re.compile(r"(timestamp|[1-9][0-9]{0,17}\.(root|snapshot|targets))\.json\Z", re.ASCII)
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
@@ -258,7 +256,4 @@ class StickFetcher(FetcherInterface):
     def _name(self, url: str) -> str:
         name = url.removeprefix(BASE_URL)
         self.asked = name
-        directory, _, last = name.rpartition("/")
-        if directory == METADATA and not _METADATA_FILE.match(last):
-            raise DownloadHTTPError(f"{last[:80]} is no name of a metadata file", 404)
         return name

@@ -622,7 +622,14 @@ def test_metadata_in_another_spelling(made: Made, accepted: bool) -> None:
     path = made.metadata("timestamp")
     data = path.read_bytes()
     content = json.loads(data)
+    upper, gap, more = (json.loads(data) for _ in range(3))
+    upper["signatures"][0]["sig"] = upper["signatures"][0]["sig"].upper()
+    gap["signatures"][0]["sig"] = gap["signatures"][0]["sig"][:2] + " " + gap["signatures"][0]["sig"][2:]
+    more["signatures"][0]["note"] = 1
     spellings = {
+        "capitals": json.dumps(upper, sort_keys=True, separators=(",", ":")).encode(),
+        "gap": json.dumps(gap, sort_keys=True, separators=(",", ":")).encode(),
+        "a field of a signature": json.dumps(more, sort_keys=True, separators=(",", ":")).encode(),
         "spaces": json.dumps(content, sort_keys=True).encode(),
         "a field more": json.dumps(content | {"note": 1}, sort_keys=True, separators=(",", ":")).encode(),
         "reversed": json.dumps(dict(reversed(content.items())), separators=(",", ":")).encode(),
