@@ -161,6 +161,7 @@ def _build(job: _Job, writer: StickWriter) -> BundleResult:
         progress.close()
         removed = writer.remove_others([*(piece.name for piece in pieces), INDEX])
         writer.place([last], Progress("writing the index", last.size))
+    say("waiting until the stick has everything")
     sync(writer.root)
     say(f"signing {index.name}")
     sign_bundle(writer.root, job.keys, signed_at=index.signed_at, expires=index.expires)

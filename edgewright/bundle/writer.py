@@ -49,6 +49,9 @@ ROOM = ".edgewright-build"
 _BUFFER = 1 << 20
 _WORKERS = min(8, os.cpu_count() or 1)
 _ZEROS = bytes(_BUFFER)
+_HALF_SIGNED = re.compile(r"\.[0-9]*\.?(root|targets|snapshot|timestamp)\.json\.[A-Za-z0-9_]+\Z")
+"""What a signing that was killed leaves in `metadata/`; the next one removes it."""
+
 _BLOB = re.compile(r"[0-9a-f]{64}(\.[0-9]{3})?\Z")
 
 
@@ -333,7 +336,7 @@ def sync(directory: Path) -> None:
 
 def _belongs(name: str) -> bool:
     top, _, rest = name.partition("/")
-    if top == ROOM:
+    if top == ROOM or (top == METADATA and _HALF_SIGNED.match(rest)):
         return True
     if check_stick_names([name]):
         return False

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`edgewright bundle`: build, verify and install a release's bundle: all of it, signed, on a stick."""
+"""`edgewright bundle`: a locked release whole and signed on a stick, and into a controller's depot."""
 
 from __future__ import annotations
 
@@ -75,6 +75,19 @@ def add(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     install.set_defaults(run=_install)
 
+    reclaim = verbs.add_parser("reclaim", help="free space: remove releases that are no longer served")
+    reclaim.add_argument(
+        "--depots", type=Path, metavar="DIR", required=True, help="the controller's releases"
+    )
+    reclaim.add_argument(
+        "--keep",
+        type=int,
+        default=1,
+        metavar="N",
+        help="releases that stay, the served one always (default: 1)",
+    )
+    reclaim.set_defaults(run=_reclaim)
+
 
 def keys_directory(named: Path | None) -> Path:
     """Where the keys are: as named, else by the environment, else in the person's own configuration."""
@@ -86,24 +99,26 @@ def keys_directory(named: Path | None) -> Path:
     return (Path(base) if base else Path.home() / ".config") / "edgewright" / "keys"
 
 
-def _keys(named: Path | None) -> KeySet:
+def _keys(args: argparse.Namespace) -> KeySet:
     """The set of keys; one for development is made only where nobody named a directory and none are there."""
     from edgewright.bundle.keys import KEYS_FILE, ROOTS, KeySet  # noqa: PLC0415 - others start without it
+    from edgewright.release.documents import load_lock, load_release  # noqa: PLC0415
 
-    directory = keys_directory(named)
+    directory = keys_directory(args.keys)
     made = any((directory / name).exists() for name in (KEYS_FILE, ROOTS))
-    return KeySet.open(directory) if named is not None or made else KeySet.develop(directory)
+    if args.keys is not None or made:
+        return KeySet.open(directory)
+    load_release(args.release_dir)  # what is wrong there is told before keys are made
+    load_lock(args.release_dir)
+    return KeySet.develop(directory)
 
 
 def _build(args: argparse.Namespace) -> int:
     from edgewright.bundle.build import build_bundle  # noqa: PLC0415
     from edgewright.bundle.trust import group_fingerprint  # noqa: PLC0415
     from edgewright.depot.progress import human_bytes, say  # noqa: PLC0415
-    from edgewright.release.documents import load_lock, load_release  # noqa: PLC0415
 
-    load_release(args.release_dir)  # what is wrong there is told before keys are made
-    load_lock(args.release_dir)
-    keys = _keys(args.keys)
+    keys = _keys(args)
     result = build_bundle(args.release_dir, args.output, keys)
     told = f"bundle {args.output}: {result.index.name}, {result.files} files, {human_bytes(result.size)}"
     told += f", {human_bytes(result.written)} written"
@@ -171,4 +186,12 @@ def _install(args: argparse.Namespace) -> int:
     print(f"{told}, {human_bytes(result.linked)} were here already")
     for gone in result.removed:
         print(f"  removed {gone}")
+    return 0
+
+
+def _reclaim(args: argparse.Namespace) -> int:
+    from edgewright.bundle.takein import reclaim  # noqa: PLC0415
+    from edgewright.depot.progress import human_bytes  # noqa: PLC0415
+
+    print(f"depot {args.depots}: {human_bytes(reclaim(args.depots, args.keep))} freed")
     return 0

@@ -246,6 +246,21 @@ def test_what_is_no_bundle_is_left_alone(name: str, bundle: bool, said: str, tmp
     assert _files(tmp_path) == before
 
 
+def test_what_a_killed_signing_left_is_no_stranger(tmp_path: Path) -> None:
+    for name in (
+        INDEX,
+        "metadata/.timestamp.json.8ak16rbl",
+        "metadata/.3.targets.json.x_y",
+        "metadata/1.root.json",
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("{}")
+    StickWriter(tmp_path)
+    (tmp_path / "metadata" / ".other").write_text("mine")
+    with pytest.raises(InputError, match=r"metadata/\.other is there"):
+        StickWriter(tmp_path)
+
+
 def test_a_link_on_the_stick_is_refused(tmp_path: Path) -> None:
     (tmp_path / "stick" / "targets").mkdir(parents=True)
     (tmp_path / "stick" / INDEX).write_text("{}")

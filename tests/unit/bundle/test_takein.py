@@ -113,11 +113,18 @@ def test_files_are_readable_whatever_the_umask(site: Path, tmp_path: Path) -> No
         assert path.stat().st_mode & 0o777 == (0o755 if path.is_dir() else 0o644), path
 
 
+def _states(root: Path) -> dict[Path, tuple[int, ...]]:
+    states = {path: path.lstat() for path in root.rglob("*")}
+    return {
+        path: (s.st_ino, s.st_mode, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for path, s in states.items()
+    }
+
+
 def test_the_same_bundle_again_does_nothing(site: Path, tmp_path: Path) -> None:
     first = _take(site, "one", tmp_path / "depots")
-    before = {path: path.lstat() for path in (tmp_path / "depots").rglob("*")}
+    before = _states(tmp_path / "depots")
     assert _take(site, "one", tmp_path / "depots") == TakeInResult(False, first.release, 0, 0, ())
-    assert {path: path.lstat() for path in (tmp_path / "depots").rglob("*")} == before
+    assert _states(tmp_path / "depots") == before
 
 
 def test_a_release_that_lost_a_file_is_taken_in_again(site: Path, tmp_path: Path) -> None:
@@ -361,3 +368,5 @@ def test_the_command_line(site: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     digest = sha256((depots / CURRENT / DEPOT_FILE).read_bytes()).hexdigest()
     assert main(["bundle", "verify", str(site / "three"), "--trust", str(trust)]) == 0
     assert sha256((depots / CURRENT / DEPOT_FILE).read_bytes()).hexdigest() == digest
+    assert main(["bundle", "reclaim", "--depots", str(depots)]) == 0
+    assert capsys.readouterr().out.endswith(" MB freed\n")
