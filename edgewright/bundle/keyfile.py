@@ -372,6 +372,14 @@ def _pem(path: Path, what: str) -> bytes:
         raise InputError(f"reading the {what} {path}: {error.strerror}") from error
 
 
+def _set_mode(descriptor: int, mode: int) -> None:
+    try:
+        os.fchmod(descriptor, mode)
+    except PermissionError:
+        if not mode & _SHARED:  # FAT has no modes: fine for what everybody may read, not for a private key
+            raise
+
+
 def write_file(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Write a file whole or not at all, last over a power cut.
 
@@ -387,7 +395,7 @@ def write_file(path: Path, data: bytes, mode: int = 0o644) -> None:
             with os.fdopen(descriptor, "wb") as stream:
                 stream.write(data)
                 stream.flush()
-                os.fchmod(stream.fileno(), mode)
+                _set_mode(stream.fileno(), mode)
                 os.fsync(stream.fileno())
             new.replace(path)
         except BaseException:

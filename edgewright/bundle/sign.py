@@ -41,6 +41,7 @@ from edgewright.bundle.layout import (
 )
 from edgewright.bundle.reader import kind_of
 from edgewright.bundle.trust import sync_directory
+from edgewright.depot.progress import Progress
 from edgewright.errors import EdgewrightError, InputError
 
 __all__ = ["sign_bundle"]
@@ -138,8 +139,11 @@ def _files(stick: Path) -> dict[str, File]:
     if wrong:
         raise InputError(f"signing {stick}: {wrong}; rename it")
     try:
+        progress = Progress("hashing what is signed", sum((stick / name).stat().st_size for name in names))
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-            return dict(zip(names, pool.map(lambda name: _hash(stick / name), names), strict=True))
+            hashed = list(pool.map(lambda name: _hash(stick / name, progress), names))
+        progress.close()
+        return dict(zip(names, hashed, strict=True))
     except OSError as error:
         raise EdgewrightError(f"signing {stick}: reading {error.filename}: {error.strerror}") from error
 
@@ -167,13 +171,14 @@ def _found(stick: Path, above: str) -> list[str]:
     return names
 
 
-def _hash(path: Path) -> File:
+def _hash(path: Path, progress: Progress) -> File:
     digest, size = hashlib.sha256(), 0
     with path.open("rb", buffering=0) as stream:
         buffer = memoryview(bytearray(_CHUNK))
         while count := stream.readinto(buffer):
             digest.update(buffer[:count])
             size += count
+            progress.add(count)
     if size > MAX_FILE_BYTES:
         raise InputError(f"signing {path}: {size} bytes in one file, expected at most {MAX_FILE_BYTES} (FAT)")
     return File(size, digest.hexdigest())

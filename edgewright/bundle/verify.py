@@ -22,6 +22,7 @@ import tempfile
 import weakref
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -52,7 +53,7 @@ from edgewright.bundle.transfer import copy_parts, pump, read_small
 from edgewright.bundle.trust import Clock, TrustedState, group_fingerprint, parse_fingerprint, utc_now
 from edgewright.bundle.walk import walk
 from edgewright.depot.progress import Progress
-from edgewright.errors import InputError
+from edgewright.errors import EdgewrightError, InputError
 
 __all__ = ["BundleRefused", "VerifiedBundle", "open_bundle"]
 
@@ -229,23 +230,34 @@ def open_bundle(
     digits = parse_fingerprint(fingerprint) if fingerprint is not None else None
     state = TrustedState.read(trust)
     clock = Clock((now or utc_now()).astimezone(UTC), state.floor)
-    opened = Stick(stick)
-    accepting = _Accepting(state)
-    try:
-        first = _first_root(opened, state, accepting, digits)
-        found = refresh(opened, accepting.work, first, clock)
-        files = _files(opened, found)
-        _same_roots(opened, found, files, accepting.work)
-        metadata = {f"{METADATA}/{name}": len(data) for name, data in found.served.items()}
-        walk(opened, metadata | {name: file.size for name, file in files.items()})
-        index = BundleIndex.load(read_small(opened, INDEX, files[INDEX], MAX_INDEX_BYTES))
-        _agree(opened, index, found, files)
-        floor = index.signed_at if state.floor is None else max(index.signed_at, state.floor)
-        return VerifiedBundle(opened, index, files, Clock(clock.clock, floor), accepting)
-    except BaseException:
-        opened.close()
-        accepting.close()
-        raise
+    with ExitStack() as undo:
+        try:
+            accepting = _Accepting(state)
+            undo.callback(accepting.close)
+            opened = undo.enter_context(Stick(stick))
+            bundle = _open(opened, state, clock, accepting, digits)
+        except OSError as error:  # errors of the stick are told as such where they happen
+            raise EdgewrightError(
+                f"verifying the bundle {stick}: the working copy of the trusted state cannot be made in "
+                f"{tempfile.gettempdir()}: {error.strerror}; TMPDIR names another place for it"
+            ) from error
+        undo.pop_all()
+        return bundle
+
+
+def _open(
+    stick: Stick, state: TrustedState, clock: Clock, accepting: _Accepting, digits: str | None
+) -> VerifiedBundle:
+    first = _first_root(stick, state, accepting, digits)
+    found = refresh(stick, accepting.work, first, clock)
+    files = _files(stick, found)
+    _same_roots(stick, found, files, accepting.work)
+    metadata = {f"{METADATA}/{name}": len(data) for name, data in found.served.items()}
+    walk(stick, metadata | {name: file.size for name, file in files.items()})
+    index = BundleIndex.load(read_small(stick, INDEX, files[INDEX], MAX_INDEX_BYTES))
+    _agree(stick, index, found, files)
+    floor = index.signed_at if state.floor is None else max(index.signed_at, state.floor)
+    return VerifiedBundle(stick, index, files, Clock(clock.clock, floor), accepting)
 
 
 def _first_root(stick: Stick, state: TrustedState, accepting: _Accepting, digits: str | None) -> bytes:

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
 from securesystemslib.signer import Signer
 from tuf.api.metadata import Metadata, MetaFile, Snapshot, TargetFile, Targets, Timestamp
 from tuf.api.serialization.json import JSONSerializer
@@ -27,6 +29,7 @@ from edgewright.bundle.layout import (
     blob_name,
     part_name,
 )
+from edgewright.bundle.refusal import BundleRefused
 from edgewright.bundle.sign import sign_bundle
 from edgewright.bundle.verify import VerifiedBundle, open_bundle
 
@@ -208,3 +211,23 @@ def snapshot_of(directory: Path) -> dict[str, bytes]:
         for path in sorted(directory.rglob("*"))
         if path.is_file() and path.name != "lock"
     }
+
+
+@contextmanager
+def refused(why: str, *told: str) -> Iterator[None]:
+    """Expect a refusal for this reason whose message says all of this."""
+    with pytest.raises(BundleRefused) as caught:
+        yield
+    assert caught.value.why == why, str(caught.value)
+    for words in told:
+        assert words in str(caught.value)
+
+
+def check(made: Made, **options: object) -> None:
+    """All that a controller does before it takes a bundle in."""
+    before = snapshot_of(made.trust)
+    try:
+        with made.open(**options) as bundle:  # type: ignore[arg-type]
+            bundle.check_all()
+    finally:
+        assert snapshot_of(made.trust) == before

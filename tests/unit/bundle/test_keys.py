@@ -29,10 +29,10 @@ from edgewright.bundle.ceremony import (
     standing,
     start,
 )
-from edgewright.bundle.keyfile import PASSPHRASE_FILE, load_own, load_public, make_key, sign_with
+from edgewright.bundle.keyfile import PASSPHRASE_FILE, load_own, load_public, make_key, sign_with, write_file
 from edgewright.bundle.keys import KEYS_FILE, KeyPlan, KeySet
 from edgewright.cli.main import main
-from edgewright.errors import InputError
+from edgewright.errors import EdgewrightError, InputError
 from tests.unit.bundle import sticks
 from tests.unit.bundle.sticks import EXPIRES
 
@@ -282,6 +282,20 @@ def test_key_files(tmp_path: Path) -> None:
         load_public(tmp_path / "small.pem")
 
 
+def test_files_on_a_stick_without_modes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FAT refuses fchmod: metadata is written all the same, a private key is not."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "fchmod", refuse)
+    write_file(tmp_path / "timestamp.json", b"{}")
+    assert (tmp_path / "timestamp.json").read_bytes() == b"{}"
+    with pytest.raises(EdgewrightError, match="Operation not permitted"):
+        write_file(tmp_path / "key.pem", b"secret", 0o600)
+    assert [path.name for path in tmp_path.iterdir()] == ["timestamp.json"]
+
+
 def test_other_kinds_of_keys_sign_the_same_bytes_twice(tmp_path: Path) -> None:
     """ECDSA draws at random for each signature; the history keeps the first."""
     keys = KeySet.develop(tmp_path / "keys")
@@ -355,7 +369,7 @@ import sys
 from pathlib import Path
 from edgewright.bundle.ceremony import start, rotate_release
 from edgewright.bundle.keys import KeySet
-from edgewright.errors import InputError
+from edgewright.errors import EdgewrightError, InputError
 from tests.unit.bundle import sticks
 from tests.unit.bundle.test_keys import END, holders
 place, reference, pin = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
