@@ -297,9 +297,12 @@ class _Reader:
         )
 
     def _too_long(self, name: str) -> BundleRefused:
-        limit = {"root": CONFIG.root_max_length, "timestamp": CONFIG.timestamp_max_length}.get(
-            name.removesuffix(".json").rpartition(".")[2], CONFIG.targets_max_length
-        )
+        limits = {
+            "root": CONFIG.root_max_length,
+            "timestamp": CONFIG.timestamp_max_length,
+            "snapshot": CONFIG.snapshot_max_length,
+        }
+        limit = limits.get(name.removesuffix(".json").rpartition(".")[2], CONFIG.targets_max_length)
         data = self._stick.read(f"{METADATA}/{name}", limit)
         if data is None:
             return self._refuse("metadata", f"{name} is too large: it has more than {limit} bytes", _AGAIN)
