@@ -146,6 +146,9 @@ class LockDiff:
         }
 
 
+_FIELDS = {"release": "release.yml", "os": "os", "kernel": "the kernel"}
+"""Parts of a lock that are no artefacts, in the words in which a difference is told."""
+
 _WHATS = ("added", "removed", "changed")
 
 
@@ -165,7 +168,7 @@ def diff_locks(old: Mapping[str, Any], new: Mapping[str, Any]) -> LockDiff:
     changes = [
         Change(*key, before.get(key), after.get(key)) for key in keys if before.get(key) != after.get(key)
     ]
-    fields = [name for name in ("release", "os", "kernel") if old and old.get(name) != new.get(name)]
+    fields = [words for name, words in _FIELDS.items() if old and old.get(name) != new.get(name)]
     if old and not changes and not fields and old != new:
         fields = ["other fields"]
     return LockDiff(tuple(changes), tuple(fields), _bytes(before), _bytes(after))

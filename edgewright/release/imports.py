@@ -18,6 +18,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -42,6 +43,8 @@ _MAGIC = ((b"\x1f\x8b", "+gzip"), (b"\x28\xb5\x2f\xfd", "+zstd"))
 _CHUNK = 1 << 20
 _MANIFEST_LIMIT = 4 << 20  # bytes; registries refuse larger ones (distribution spec, "Pushing Manifests")
 _ENGINE_TIMEOUT_S = 600
+_PREFIX = ".image-"
+_LEFT_S = 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -144,7 +147,7 @@ def _from_registry(reference: str, digest: str, arch: str, store: BlobStore, wha
     name = reference.partition("@")[0]
     name = re.sub(r":[^:/]+$", "", name)
     say(f"fetching {name}@{digest}")
-    with _directory() as room:
+    with _directory(store) as room:
         _skopeo("copy", "--quiet", f"docker://{name}@{digest}", f"dir:{room}/image", what=what)
         found = _take_in(room / "image", arch, store, what, digest)
     return Imported(*found, {"kind": "registry", "reference": reference, "digest": digest})
@@ -163,7 +166,7 @@ def _from_archive(
             "is "
             "meant, or correct the sha256 in release.yml"
         )
-    with _directory() as room:
+    with _directory(store) as room:
         plain = room / "archive.tar"  # skopeo takes what follows a colon in a path for a tag
         plain.symlink_to(path.resolve())
         reference = f":{source['reference']}" if "reference" in source else ""
@@ -200,7 +203,7 @@ def _from_engine(source: Mapping[str, Any], arch: str, store: BlobStore, what: s
         ) from error
     except (docker.errors.DockerException, requests.RequestException) as error:
         raise UnreachableError(f"{unreachable}: {error}") from error
-    with _directory() as room:
+    with _directory(store) as room:
         progress = Progress(f"exporting {source['reference']}", int(image.attrs.get("Size", 0)))
         try:
             with (room / "archive.tar").open("wb") as stream:
@@ -304,8 +307,13 @@ def _json(data: bytes, what: str) -> dict[str, Any]:
 
 
 @contextmanager
-def _directory() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="edgewright-image-", dir=os.environ.get("TMPDIR")) as name:
+def _directory(store: BlobStore) -> Iterator[Path]:
+    """A directory beside the store, so that blobs move into it without being copied."""
+    beside = store.root.parent
+    for left in beside.glob(f"{_PREFIX}*"):  # of a run that was killed
+        if time.time() - left.stat().st_mtime > _LEFT_S:
+            shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=beside) as name:
         yield Path(name)
 
 
@@ -320,6 +328,8 @@ def _skopeo(*arguments: str, what: str) -> bytes:
     words = re.findall(r'msg="((?:[^"\\]|\\.)*)"', told)
     last = (words[-1] if words else told.splitlines()[-1:] or [""])[-600:] if told else "no words"
     message = f"reading {what}: skopeo: {last}"
+    if any(word.startswith(("oci-archive:", "docker-archive:")) for word in arguments):
+        raise InputError(f"{message}; is the file whole, of that kind, and for this platform?")
     lacking = ("manifest unknown", "not found", "unauthorized", "denied", "no image", "404", "invalid")
     if any(word in str(last).lower() for word in lacking):
         raise InputError(f"{message}; correct the reference, or log in with `skopeo login`")
