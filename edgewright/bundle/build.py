@@ -13,9 +13,7 @@ and the next run keeps what was placed.
 from __future__ import annotations
 
 import email.utils
-import importlib
-import importlib.util
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -26,6 +24,7 @@ from edgewright.bundle.layout import (
     CHUNK_BYTES,
     INDEX,
     INSTALL,
+    INSTALLER,
     MAX_FILE_BYTES,
     Blob,
     BundleIndex,
@@ -49,10 +48,11 @@ from edgewright.release.lock import stale_images
 if TYPE_CHECKING:
     from edgewright.bundle.keys import KeySet
 
-__all__ = ["LIFETIME", "BundleResult", "build_bundle"]
+__all__ = ["LIFETIME", "BundleResult", "Installer", "build_bundle"]
 
-_INSTALLER = "edgewright.bundle.installer"
-"""Provides `installer_files()`: what a bare controller starts with, by name from the stick's top."""
+Installer = Callable[[Mapping[str, Any], "KeySet", datetime, datetime, BlobStore], Mapping[str, bytes | Path]]
+"""Makes what a bare controller starts with, `install` and files below `installer/`, by name from the stick's
+top: from the lock, the keys, the bundle's moment, its end, and the store where it may fetch to."""
 
 LIFETIME = timedelta(days=365)
 """How long after its lock's moment a bundle may be installed."""
@@ -78,7 +78,12 @@ class BundleResult:
 
 
 def build_bundle(
-    release_dir: Path, stick: Path, keys: KeySet, *, chunk_bytes: int = CHUNK_BYTES
+    release_dir: Path,
+    stick: Path,
+    keys: KeySet,
+    *,
+    installer: Installer | None = None,
+    chunk_bytes: int = CHUNK_BYTES,
 ) -> BundleResult:
     """Build a release's bundle.
 
@@ -86,6 +91,7 @@ def build_bundle(
         release_dir: Directory with `release.yml` and its lock.
         stick: The directory that becomes the bundle: empty, missing, or with an earlier bundle.
         keys: Signs the metadata and the apt repository.
+        installer: Makes what a bare controller starts with; without, they must hold Edgewright.
         chunk_bytes: Contents larger than this lie in parts of this size.
 
     Returns:
@@ -104,7 +110,7 @@ def build_bundle(
     store = BlobStore()
     for line in stale_images(lock, release_dir):
         say(f"NOTICE: {line}; the bundle holds the locked image")
-    job = _Job(release, lock, lock_sha256, release_dir, store, keys, key, moment, chunk_bytes)
+    job = _Job(release, lock, lock_sha256, release_dir, store, keys, key, moment, installer, chunk_bytes)
     try:
         return _build(job, writer)
     except IntegrityError as error:
@@ -124,6 +130,7 @@ class _Job:
     keys: KeySet
     key: ReleaseKey
     moment: datetime
+    installer: Installer | None
     chunk_bytes: int
 
 
@@ -151,7 +158,7 @@ def _build(job: _Job, writer: StickWriter) -> BundleResult:
     _check_index(last)
     pieces = [piece for digest, blob in blobs.items() for piece in pieces_of(digest, blob, contents[digest])]
     pieces += [_piece(document_name(name), data) for name, data in documents.items()]
-    pieces += _installer()
+    pieces += _installer(job, index.expires)
     _check_names(pieces)
     writer.need_space(pieces)
     writer.invalidate()
@@ -225,11 +232,16 @@ def _documents(job: _Job) -> dict[str, bytes]:
     return dict(sorted({**made, **own}.items()))
 
 
-def _installer() -> list[Piece]:
-    """What a bare controller starts with: `install`, and files below `installer/`."""
-    if importlib.util.find_spec(_INSTALLER) is None:
+def _installer(job: _Job, expires: datetime) -> list[Piece]:
+    if job.installer is None:
         return []
-    found: Mapping[str, bytes | Path] = importlib.import_module(_INSTALLER).installer_files()
+    found = job.installer(job.lock, job.keys, job.moment, expires, job.store)
+    strange = next((name for name in found if name != INSTALL and not name.startswith(f"{INSTALLER}/")), None)
+    if strange is not None:
+        raise InputError(
+            f"laying out the bundle: {strange} is no part of an installer; expected {INSTALL} or names below "
+            f"{INSTALLER}/"
+        )
     return [_piece(name, content) for name, content in sorted(found.items())]
 
 

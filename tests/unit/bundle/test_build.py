@@ -243,6 +243,24 @@ def _is_no_bundle_or_whole(site: Path, stick: Path, tmp_path: Path, whole: Tree)
         assert _tree(stick) == whole
 
 
+def test_an_installer_lies_on_the_stick_and_is_signed(site: Path, tmp_path: Path) -> None:
+    wheel = tmp_path / "t.whl"
+    wheel.write_bytes(b"wheel")
+    files: dict[str, bytes | Path] = {
+        "install": b"#!/bin/sh\n",
+        "installer/wheels/t-1-py3-none-any.whl": wheel,
+    }
+    keys = KeySet.open(site / "keys")
+    build_bundle(site / "release", tmp_path / "stick", keys, installer=lambda *_: files)
+    assert (tmp_path / "stick" / "install").stat().st_mode & 0o777 == 0o755
+    with open_bundle(tmp_path / "stick", tmp_path / "trust", fingerprint=keys.fingerprint) as bundle:
+        assert files.keys() <= bundle.files.keys()
+        assert bundle.read("installer/wheels/t-1-py3-none-any.whl", 10) == b"wheel"
+    with pytest.raises(InputError, match="targets/x is no part of an installer"):
+        build_bundle(site / "release", tmp_path / "other", keys, installer=lambda *_: {"targets/x": b""})
+    assert not (tmp_path / "other").exists()
+
+
 def test_a_depot_path_that_no_stick_can_have_is_refused(site: Path, tmp_path: Path) -> None:
     release = tmp_path / "release"
     shutil.copytree(site / "release", release)
