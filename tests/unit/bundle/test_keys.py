@@ -32,6 +32,7 @@ from edgewright.bundle.ceremony import (
 from edgewright.bundle.keyfile import PASSPHRASE_FILE, load_own, load_public, make_key, sign_with, write_file
 from edgewright.bundle.keys import KEYS_FILE, KeyPlan, KeySet
 from edgewright.cli.main import main
+from edgewright.depot.keys import ReleaseKey
 from edgewright.errors import EdgewrightError, InputError
 from tests.unit.bundle import sticks
 from tests.unit.bundle.sticks import EXPIRES
@@ -95,12 +96,12 @@ def test_develop(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_develop_beside_other_keys_and_after_a_kill(tmp_path: Path) -> None:
-    (tmp_path / "keys").mkdir()
-    (tmp_path / "keys" / "release.key.asc").write_bytes(b"apt")
+    ReleaseKey(tmp_path / "keys").ensure()
+    apt = (tmp_path / "keys" / "release.key.asc").read_bytes()
     (tmp_path / "keys" / "root-1.pem").write_bytes(b"half")
     keys = KeySet.develop(tmp_path / "keys")
     assert len(keys.signers("root")) == 3
-    assert (tmp_path / "keys" / "release.key.asc").read_bytes() == b"apt"
+    assert (tmp_path / "keys" / "release.key.asc").read_bytes() == apt
 
 
 def test_ceremony(real: Path, tmp_path: Path) -> None:
@@ -369,6 +370,7 @@ import sys
 from pathlib import Path
 from edgewright.bundle.ceremony import start, rotate_release
 from edgewright.bundle.keys import KeySet
+from edgewright.depot.keys import ReleaseKey
 from edgewright.errors import EdgewrightError, InputError
 from tests.unit.bundle import sticks
 from tests.unit.bundle.test_keys import END, holders
