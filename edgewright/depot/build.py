@@ -22,17 +22,14 @@ from typing import Any
 
 from edgewright.depot.blobs import BlobStore, sha256_bytes, sha256_file
 from edgewright.depot.keys import ReleaseKey
-from edgewright.depot.manifest import DEPOT_FILE, SCHEMA, load_depot
+from edgewright.depot.manifest import DEPOT_FILE, LAYOUT, describe_depot, load_depot
 from edgewright.depot.progress import Progress, human_bytes, say
-from edgewright.depot.trees import ARCHIVE_KEY, apt_tree, oci_tree, pypi_tree, write_tree
+from edgewright.depot.trees import Tree, apt_tree, files_tree, oci_tree, pypi_tree, write_tree
 from edgewright.errors import InputError, IntegrityError
 from edgewright.release.documents import load_lock, load_release
 from edgewright.release.lock import ensure_images, fetch_sources, stale_images
 
-__all__ = ["BuildResult", "build_depot", "verify_depot"]
-
-_LAYOUT = 1
-"""Raised when the trees of the same lock would look otherwise, so that depots are built anew."""
+__all__ = ["BuildResult", "build_depot", "exchange", "make_tree", "verify_depot"]
 
 _RENAME_EXCHANGE = 2  # linux/fs.h
 _AT_FDCWD = -100  # linux/fcntl.h
@@ -74,30 +71,54 @@ def build_depot(release_dir: Path, depot: Path, keys: Path | None = None) -> Bui
         if kept is not None:
             return kept
     store = BlobStore()
-    _drop_damaged(lock, store)
-    fetch_sources(lock, release, store, everything=True)
-    ensure_images(lock, release, release_dir, store)
+    tree = make_tree(lock, release, release_dir, key, store)
     say("writing the depot")
     depot.parent.mkdir(parents=True, exist_ok=True)
     new = Path(tempfile.mkdtemp(prefix=f".{depot.name}.", dir=depot.parent))
     try:
-        tree = apt_tree(lock, key, store) | pypi_tree(lock) | oci_tree(lock, store)
         files = write_tree(tree, new, store)
-        told = {
-            "schema": SCHEMA,
-            "release": lock["release"]["name"],
-            "version": lock["release"]["version"],
-            "lock_sha256": lock_sha256,
-            "layout": _LAYOUT,
-            "key_sha256": files[ARCHIVE_KEY]["sha256"],
-            "files": files,
-        }
-        (new / DEPOT_FILE).write_text(json.dumps(told, indent=1) + "\n")
+        named = lock["release"]
+        (new / DEPOT_FILE).write_bytes(describe_depot(named["name"], named["version"], lock_sha256, files))
         (new / DEPOT_FILE).chmod(0o644)
-        _swap(new, depot)
+        new.chmod(0o755)
+        exchange(new, depot)
     finally:
         shutil.rmtree(new, ignore_errors=True)
     return BuildResult(True, len(files), sum(entry["size"] for entry in files.values()))
+
+
+def make_tree(
+    lock: Mapping[str, Any],
+    release: Mapping[str, Any],
+    release_dir: Path,
+    key: ReleaseKey,
+    store: BlobStore,
+    *,
+    check: bool = True,
+) -> Tree:
+    """A depot's files: what is missing is fetched and built, the apt repository is signed.
+
+    Args:
+        lock: The lock.
+        release: Its release.
+        release_dir: Their directory.
+        key: Signs the apt repository.
+        store: Where sources are, images go, and the tree's links lead.
+        check: Hash what the store holds already; without, whoever uses the tree hashes what it links.
+
+    Returns:
+        Files by path.
+
+    Raises:
+        InputError: A source no longer has a locked file.
+        IntegrityError: Something is not what the lock says.
+        UnreachableError: A source does not answer.
+    """
+    if check:
+        _drop_damaged(lock, store)
+    fetch_sources(lock, release, store, everything=True)
+    ensure_images(lock, release, release_dir, store)
+    return apt_tree(lock, key, store) | pypi_tree(lock) | oci_tree(lock, store) | files_tree(lock)
 
 
 def verify_depot(depot: Path, release_dir: Path | None = None) -> list[str]:
@@ -143,6 +164,7 @@ def _against_lock(told: Mapping[str, Any], release_dir: Path) -> list[str]:
         return [f"{DEPOT_FILE}: built from a lock with sha256 {told['lock_sha256']}, expected {digest}"]
     wanted = {f"apt/pool/{deb['filename']}": deb["sha256"] for deb in lock["apt"]["packages"]}
     wanted |= {f"pypi/files/{wheel['filename']}": wheel["sha256"] for wheel in lock["python"]["wheels"]}
+    wanted |= {f"files/{entry['name']}": entry["sha256"] for entry in lock.get("files", [])}
     for image in lock["images"]:
         wanted[f"v2/{image['name']}/manifests/{image['digest']}"] = image["digest"].removeprefix("sha256:")
     listed = {path: entry["sha256"] for path, entry in told["files"].items()}
@@ -164,7 +186,7 @@ def _kept(depot: Path, lock_sha256: str, key: ReleaseKey) -> BuildResult | None:
     except IntegrityError:
         return None
     public = key.public()
-    same = told.get("lock_sha256") == lock_sha256 and told.get("layout") == _LAYOUT
+    same = told.get("lock_sha256") == lock_sha256 and told.get("layout") == LAYOUT
     if not same or public is None or told.get("key_sha256") != sha256_bytes(public):
         return None
     for path, entry in told["files"].items():
@@ -178,11 +200,13 @@ def _kept(depot: Path, lock_sha256: str, key: ReleaseKey) -> BuildResult | None:
 
 def _drop_damaged(lock: Mapping[str, Any], store: BlobStore) -> None:
     """Hash what the cache already holds of this lock; a damaged file is removed, to be fetched again."""
+    targets = [lock, *lock.get("targets", [])]
     wanted: Sequence[str] = [
-        *(deb["sha256"] for deb in lock["apt"]["packages"]),
+        *(deb["sha256"] for part in targets for deb in part["apt"]["packages"]),
         *(deb["sha256"] for image in lock["images"] for deb in image.get("debs", [])),
-        *(wheel["sha256"] for wheel in lock["python"]["wheels"]),
+        *(wheel["sha256"] for part in targets for wheel in part["python"]["wheels"]),
         *(image["wheel"]["sha256"] for image in lock["images"] if "wheel" in image),
+        *(entry["sha256"] for entry in lock.get("files", [])),
     ]
     for image in lock["images"]:
         manifest = image["digest"].removeprefix("sha256:")
@@ -199,9 +223,8 @@ def _drop_damaged(lock: Mapping[str, Any], store: BlobStore) -> None:
             path.unlink()
 
 
-def _swap(new: Path, depot: Path) -> None:
+def exchange(new: Path, depot: Path) -> None:
     """Put `new` in the place of `depot` in one step where the kernel can; `new` then holds the old one."""
-    new.chmod(0o755)
     if not depot.exists():
         new.rename(depot)
         return

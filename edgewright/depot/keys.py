@@ -8,12 +8,14 @@ key ring nor a running agent is touched, and its socket's path stays short.
 
 from __future__ import annotations
 
+import email.utils
 import os
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 from edgewright.depot.progress import say
@@ -69,18 +71,26 @@ class ReleaseKey:
         return self._public.read_bytes() if self._secret.is_file() and self._public.is_file() else None
 
     def sign(self, data: bytes) -> tuple[bytes, bytes]:
-        """Sign a Release file.
+        """Sign a Release file, as of the moment that its own field `Date` names.
+
+        So the same file and key give the same signature on every day. A key that was made later than that
+        moment signs as of its making: nobody accepts a signature older than its key.
 
         Args:
             data: The file.
 
         Returns:
             The same with an inline signature (`InRelease`), and a detached armoured one (`Release.gpg`).
+
+        Raises:
+            InputError: Its `Date` cannot be read.
         """
         with self._home() as home:
             _gpg(home, "--import", str(self._secret))
-            inline = _gpg(home, "--digest-algo", "SHA256", "--armor", "--clearsign", data=data)
-            apart = _gpg(home, "--digest-algo", "SHA256", "--armor", "--detach-sign", data=data)
+            frozen = _as_of(_date(data), _made(home))
+            options = [*frozen, "--digest-algo", "SHA256", "--armor"]
+            inline = _gpg(home, *options, "--clearsign", data=data)
+            apart = _gpg(home, *options, "--detach-sign", data=data)
         return inline, apart
 
     @contextmanager
@@ -96,6 +106,36 @@ class ReleaseKey:
                 )
 
 
+def _date(data: bytes) -> int | None:
+    """Seconds since 1970 of a Release file's `Date`; None where it has none."""
+    for line in data.split(b"\n"):
+        if line.startswith(b"Date:"):
+            text = line.removeprefix(b"Date:").strip().decode("utf-8", "replace")
+            try:
+                moment = email.utils.parsedate_to_datetime(text)
+            except ValueError as error:
+                raise InputError(
+                    f"signing the apt repository: expected a Date such as Thu, 19 Nov 2026 02:12:54 UTC, "
+                    f"got {text!r}; correct apt.date of the lock: lock the release anew"
+                ) from error
+            return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+    return None
+
+
+def _made(home: Path) -> int:
+    """When the newest of the home's secret signing keys was made, in seconds since 1970."""
+    listed = _gpg(home, "--with-colons", "--fixed-list-mode", "--list-secret-keys").decode("utf-8", "replace")
+    rows = [line.split(":") for line in listed.splitlines() if line.startswith(("sec:", "ssb:"))]
+    return max((int(row[5]) for row in rows if "s" in row[11].lower()), default=0)
+
+
+def _as_of(date: int | None, made: int) -> list[str]:
+    if date is None:
+        return []
+    moment = datetime.fromtimestamp(max(date, made), UTC)
+    return ["--faked-system-time", f"{moment:%Y%m%dT%H%M%S}!"]  # "!": the clock stands still
+
+
 def _gpg(home: Path, *arguments: str, data: bytes = b"") -> bytes:
     command = ["gpg", "--homedir", str(home), "--batch", "--quiet", "--no-tty", "--yes", "--passphrase", ""]
     done = subprocess.run(
@@ -103,5 +143,5 @@ def _gpg(home: Path, *arguments: str, data: bytes = b"") -> bytes:
     )
     if done.returncode != 0:
         told = done.stderr.decode("utf-8", "replace").strip()
-        raise EdgewrightError(f"signing the apt repository: gpg {arguments[0]} failed: {told}")
+        raise EdgewrightError(f"signing the apt repository: gpg {' '.join(arguments)} failed: {told}")
     return done.stdout

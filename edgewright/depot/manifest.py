@@ -4,15 +4,45 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from edgewright.errors import InputError, IntegrityError
 
-__all__ = ["DEPOT_FILE", "SCHEMA", "load_depot"]
+__all__ = ["ARCHIVE_KEY", "DEPOT_FILE", "LAYOUT", "SCHEMA", "describe_depot", "load_depot"]
 
 DEPOT_FILE = "depot.json"
 SCHEMA = "edgewright.depot/v1"
+ARCHIVE_KEY = "apt/edgewright-archive-key.asc"
+
+LAYOUT = 1
+"""Raised when the trees of the same lock would look otherwise, so that depots are built anew."""
+
+
+def describe_depot(
+    release: str, version: str, lock_sha256: str, files: Mapping[str, Mapping[str, Any]], **more: str
+) -> bytes:
+    """The bytes of `depot.json`.
+
+    Args:
+        release: The release's name.
+        version: Its version.
+        lock_sha256: Digest of its lock.
+        files: `sha256` and `size` of each file, by path; the apt repository's key among them.
+        more: Further fields.
+    """
+    told = {
+        "schema": SCHEMA,
+        "release": release,
+        "version": version,
+        "lock_sha256": lock_sha256,
+        "layout": LAYOUT,
+        "key_sha256": files[ARCHIVE_KEY]["sha256"],
+        **more,
+        "files": files,
+    }
+    return json.dumps(told, indent=1).encode() + b"\n"
 
 
 def load_depot(depot: Path) -> dict[str, Any]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The depot's three trees as plain files: apt repository, Python index, OCI distribution.
+"""The depot's trees as plain files: apt repository, Python index, OCI distribution, other files.
 
 Each function turns entries of the lock into `{path: content}`, where content is bytes that are written, or
 a sha256 of the store that is linked. Nothing is decided at request time: a web server of static files
@@ -21,14 +21,22 @@ from typing import Any
 
 from edgewright.depot.blobs import BlobStore
 from edgewright.depot.keys import ReleaseKey
+from edgewright.depot.manifest import ARCHIVE_KEY
 from edgewright.errors import IntegrityError
 from edgewright.paths import cache_dir
 from edgewright.release.ocitar import canonical_json, image_blobs
 from edgewright.release.wheels import normal_name
 
-__all__ = ["ARCHIVE_KEY", "Linked", "Tree", "apt_tree", "oci_tree", "pypi_tree", "write_tree"]
-
-ARCHIVE_KEY = "apt/edgewright-archive-key.asc"
+__all__ = [
+    "ARCHIVE_KEY",
+    "Linked",
+    "Tree",
+    "apt_tree",
+    "files_tree",
+    "oci_tree",
+    "pypi_tree",
+    "write_tree",
+]
 
 
 class Linked(str):
@@ -41,7 +49,7 @@ Tree = dict[str, bytes | Linked]
 
 
 def apt_tree(lock: Mapping[str, Any], key: ReleaseKey, store: BlobStore) -> Tree:
-    """A signed apt repository of the lock's packages.
+    """A signed apt repository of the lock's packages: a suite for each that its targets name.
 
     Args:
         lock: The lock; `apt.date` becomes the repository's date.
@@ -51,8 +59,26 @@ def apt_tree(lock: Mapping[str, Any], key: ReleaseKey, store: BlobStore) -> Tree
     Returns:
         Files below `apt/`.
     """
-    suite, arch, packages = lock["os"]["suite"], lock["os"]["arch"], lock["apt"]["packages"]
     tree: Tree = {ARCHIVE_KEY: key.ensure()}
+    suites: dict[str, dict[str, bytes]] = {}
+    for part in [lock, *lock.get("targets", [])]:
+        files, indices = _architecture(part["os"]["arch"], part["apt"]["packages"], store)
+        tree |= files
+        suites.setdefault(part["os"]["suite"], {}).update(indices)
+    for suite, indices in suites.items():
+        release = _apt_release(lock, suite, indices)
+        signed, signature = key.sign(release)
+        here = f"apt/dists/{suite}"
+        tree |= {f"{here}/{path}": data for path, data in indices.items()}
+        tree |= {f"{here}/Release": release, f"{here}/InRelease": signed, f"{here}/Release.gpg": signature}
+    return tree
+
+
+def _architecture(
+    arch: str, packages: Sequence[Mapping[str, Any]], store: BlobStore
+) -> tuple[Tree, dict[str, bytes]]:
+    """One architecture's packages in the pool, and its indices by path below the suite."""
+    tree: Tree = {}
     with ThreadPoolExecutor(2) as pool:
         controls = list(pool.map(lambda deb: _control(deb, store), packages))
     stanzas = []
@@ -62,15 +88,14 @@ def apt_tree(lock: Mapping[str, Any], key: ReleaseKey, store: BlobStore) -> Tree
         stanzas.append(f"{control}\nFilename: {path}\nSize: {deb['size']}\nSHA256: {deb['sha256']}\n")
     listing = "\n".join(stanzas).encode("utf-8")
     index = f"main/binary-{arch}"
-    indices = {f"{index}/Packages": listing, f"{index}/Packages.gz": gzip.compress(listing, 9, mtime=0)}
-    release = _apt_release(lock, suite, arch, indices)
-    signed, signature = key.sign(release)
-    here = f"apt/dists/{suite}"
-    tree |= {f"{here}/{path}": data for path, data in indices.items()}
-    return tree | {f"{here}/Release": release, f"{here}/InRelease": signed, f"{here}/Release.gpg": signature}
+    return tree, {
+        f"{index}/Packages": listing,
+        f"{index}/Packages.gz": gzip.compress(listing, 9, mtime=0),
+    }
 
 
-def _apt_release(lock: Mapping[str, Any], suite: str, arch: str, indices: Mapping[str, bytes]) -> bytes:
+def _apt_release(lock: Mapping[str, Any], suite: str, indices: Mapping[str, bytes]) -> bytes:
+    arch = " ".join(sorted({path.split("/")[1].removeprefix("binary-") for path in indices}))
     sums = "".join(
         f" {sha256(data).hexdigest()} {len(data)} {path}\n" for path, data in sorted(indices.items())
     )
@@ -107,7 +132,8 @@ def pypi_tree(lock: Mapping[str, Any]) -> Tree:
     """
     projects: dict[str, list[Mapping[str, Any]]] = {}
     tree: Tree = {}
-    for wheel in lock["python"]["wheels"]:
+    wheels = [wheel for part in [lock, *lock.get("targets", [])] for wheel in part["python"]["wheels"]]
+    for wheel in {wheel["filename"]: wheel for wheel in wheels}.values():
         projects.setdefault(normal_name(wheel["name"]), []).append(wheel)
         tree[f"pypi/files/{wheel['filename']}"] = Linked(wheel["sha256"])
     for name, wheels in projects.items():
@@ -175,6 +201,15 @@ def oci_tree(lock: Mapping[str, Any], store: BlobStore) -> Tree:
         tree[f"{here}/manifests/{image['version']}"] = Linked(blobs[0])
         tree[f"{here}/tags/list"] = json.dumps({"name": image["name"], "tags": [image["version"]]}).encode()
     return tree
+
+
+def files_tree(lock: Mapping[str, Any]) -> Tree:
+    """The files that a site supplies or that were fetched from an address.
+
+    Returns:
+        Files below `files/`, by their names; none when the lock has none.
+    """
+    return {f"files/{entry['name']}": Linked(entry["sha256"]) for entry in lock.get("files", [])}
 
 
 def write_tree(tree: Tree, root: Path, store: BlobStore) -> dict[str, dict[str, Any]]:

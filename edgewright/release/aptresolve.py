@@ -3,8 +3,11 @@
 
 apt runs on a private root (own sources, lists, state and status file), so that what this host has
 installed or configured decides nothing; only its proxy settings are carried over. Signatures are checked
-with Debian's archive keyring. The bare base is what the suite's essential and required packages and apt
-resolve to, as `mmdebstrap` or `debootstrap --variant=minbase` would install.
+with Debian's archive keyring, or the key that a source names. An index past its `Valid-Until` is refused by
+this host's clock; one of a snapshot archive is judged by the moment that the release names.
+
+The bare base is what the suite's essential and required packages and apt resolve to, as `mmdebstrap` or
+`debootstrap --variant=minbase` would install.
 
     with AptRoom(release) as room:
         room.update()
@@ -19,8 +22,9 @@ import shutil
 import subprocess
 import tempfile
 import urllib.parse
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from types import TracebackType
@@ -29,9 +33,16 @@ from typing import Any
 from edgewright.archives import address
 from edgewright.errors import InputError, MissingToolError, UnreachableError
 
-__all__ = ["AptRoom", "Deb"]
+__all__ = ["AptConflictError", "AptRoom", "Deb"]
 
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+_SNAPSHOT = "%Y%m%dT%H%M%SZ"
+"""How a release writes a snapshot's moment, UTC: as snapshot archives write it in their addresses."""
+
+_HELD = re.compile(
+    r"(?:Depends|PreDepends|Breaks|Conflicts): (?P<name>[^\s:]+)\S* .*?but \S+ is to be installed"
+)
+_LACKING = re.compile(r"(?:Unable to locate package|no package called|Package) '?([a-z0-9][a-z0-9+.-]+)'?")
 _URI_LINE = re.compile(r"^'(?P<url>[^']+)' (?P<file>\S+) (?P<size>\d+)")
 
 
@@ -66,19 +77,37 @@ class Deb:
         return found
 
 
+class AptConflictError(InputError):
+    """Dependencies that contradict each other; `held` names packages whose version stands in the way."""
+
+    def __init__(self, message: str, held: Iterable[str]) -> None:
+        super().__init__(message)
+        self.held = frozenset(held)
+
+
 class AptRoom:
     """A private apt. Use it as a context manager: its directory is gone afterwards.
 
     Args:
         arch: Debian's name of the devices' architecture.
         sources: The release's `apt.sources`.
+        release_dir: Where the paths of sources' keys begin.
+        place: `FILE:LINE` of a package's name in the release, for messages; None where it names it nowhere.
 
     Raises:
-        InputError: This host has no address for a source.
+        InputError: This host has no address for a source, or a key is not there.
     """
 
-    def __init__(self, arch: str, sources: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(
+        self,
+        arch: str,
+        sources: Sequence[Mapping[str, Any]],
+        release_dir: Path = Path(),
+        place: Callable[[str], str | None] = lambda _: None,
+    ) -> None:
         self._arch = arch
+        self._place = place
+        self._keys = [_key(source, release_dir) for source in sources]
         self._sources = [(source, address(source["uri"])) for source in sources]
         self._index: dict[str, Deb] = {}
         self._room = Path()
@@ -94,9 +123,10 @@ class AptRoom:
             )
         self._room = Path(tempfile.mkdtemp(prefix="edgewright-apt-"))
         self._room.chmod(0o755)  # apt's sandbox user reads here
-        for path in ("etc", "state/lists/partial", "cache/archives/partial"):
+        for path in ("etc/apt.conf.d", "etc/preferences.d", "state/lists/partial", "cache/archives/partial"):
             (self._room / path).mkdir(parents=True)
         (self._room / "status").touch()
+        self._keys = [self._readable(key, number) for number, key in enumerate(self._keys)]
         (self._room / "etc/sources.list").write_text("".join(self._source_lines()))
         (self._room / "apt.conf").write_text(self._configuration())
         return self
@@ -119,15 +149,21 @@ class AptRoom:
         if done.returncode != 0:
             raise UnreachableError(
                 f"reading the package indices: apt-get update failed: {_last(done.stderr)}"
+                f"{_advice(done.stderr)}"
             )
-        dates = []
+        dates: list[str] = []
         for path in sorted((self._room / "state/lists").glob("*_Packages")):
             self._read_index(path)
         for path in sorted((self._room / "state/lists").glob("*Release")):
-            found = re.search(r"^Date: (.+)$", path.read_text("utf-8"), re.MULTILINE)
-            if found:
-                dates.append(found.group(1).strip())
-        return max(dates, key=parsedate_to_datetime)
+            told = dict(re.findall(r"^(Date|Valid-Until): (.+)$", path.read_text("utf-8"), re.MULTILINE))
+            source, _, suite = self._origin(path.name)
+            if "snapshot" in source:
+                _check_snapshot(f"{source['uri']} {suite}", told, source["snapshot"])
+            if "Date" in told:
+                dates.append(told["Date"].strip())
+        if not dates:
+            raise UnreachableError("reading the package indices: no source has a Release file with a date")
+        return max(dates, key=_moment)
 
     def essential(self) -> list[str]:
         """Names of what every installation has: essential and required packages, and apt.
@@ -156,11 +192,15 @@ class AptRoom:
         stanzas = [f"{deb.stanza}\nStatus: install ok installed\n" for deb in installed]
         (self._room / "status").write_text("\n".join(stanzas))
         asked = sorted(set(names))
-        done = self._apt("install", "--print-uris", "-qq", "--no-install-recommends", *asked)
+        done = self._apt("install", "--print-uris", "-q", "--no-install-recommends", *asked)
         if done.returncode != 0:
-            raise InputError(
-                f"resolving {', '.join(asked)}: apt refuses: {_last(done.stderr or done.stdout, 12)}; "
-                "correct the package names in release.yml"
+            words = f"{done.stdout}\n{done.stderr}"
+            lacking = [name for name in dict.fromkeys(_LACKING.findall(done.stderr)) if name in asked]
+            places = [f"{self._place(name)}: {name}" for name in lacking if self._place(name)]
+            raise AptConflictError(
+                f"resolving {', '.join(places or lacking or asked)}: apt refuses: "
+                f"{_last(words, 12)}; correct the package names in release.yml",
+                _HELD.findall(words),
             )
         found = [self._by_url(line) for line in done.stdout.splitlines() if line.startswith("'")]
         return sorted(found, key=lambda deb: deb.name)
@@ -174,8 +214,28 @@ class AptRoom:
         done = self._apt("download", "--print-uris", "-qq", name)
         lines = [line for line in done.stdout.splitlines() if line.startswith("'")]
         if done.returncode != 0 or not lines:
-            raise InputError(f"resolving {name}: {_last(done.stderr)}; correct the name in release.yml")
+            where = f"{self._place(name)}: " if self._place(name) else ""
+            raise InputError(
+                f"resolving {where}{name}: {_last(done.stderr)}; correct the name in release.yml"
+            )
         return self._by_url(lines[0])
+
+    def pin(self, versions: Mapping[str, str]) -> list[str]:
+        """Hold packages at versions, until the next call.
+
+        Args:
+            versions: Version by package name.
+
+        Returns:
+            Names of those that the sources no longer have in that version; they are not held.
+        """
+        there = {(deb.name, deb.version) for deb in self._index.values()}
+        held = {name: version for name, version in sorted(versions.items()) if (name, version) in there}
+        stanzas = [
+            f"Package: {name}\nPin: version {version}\nPin-Priority: 1001\n" for name, version in held.items()
+        ]
+        (self._room / "etc/preferences").write_text("\n".join(stanzas))
+        return sorted(set(versions) - set(held))
 
     def _by_url(self, line: str) -> Deb:
         match = _URI_LINE.match(line)
@@ -199,10 +259,21 @@ class AptRoom:
             cwd=self._room,
         )
 
+    def _readable(self, key: Path, number: int) -> Path:
+        """The key where apt's sandbox user can read it: a release may lie in a closed directory."""
+        if key == _KEYRING:
+            return key
+        copy = self._room / "etc" / f"source-{number}{key.suffix}"
+        shutil.copyfile(key, copy)
+        copy.chmod(0o644)
+        return copy
+
     def _source_lines(self) -> Iterable[str]:
-        for source, base in self._sources:
+        for (source, base), key in zip(self._sources, self._keys, strict=True):
             for suite in source["suites"]:
-                options = f"arch={self._arch} signed-by={_KEYRING}"
+                options = f"arch={self._arch} signed-by={key}"
+                if "snapshot" in source:
+                    options += " check-valid-until=no"  # judged by `_check_snapshot` instead
                 yield f"deb [{options}] {base} {suite} {' '.join(source['components'])}\n"
 
     def _configuration(self) -> str:
@@ -230,7 +301,8 @@ class AptRoom:
         )
 
     def _read_index(self, path: Path) -> None:
-        named, base, suite = self._origin(path.name)
+        source, base, suite = self._origin(path.name)
+        named = source["uri"]
         for stanza in path.read_text("utf-8").split("\n\n"):
             fields = dict(
                 re.findall(r"^(Package|Version|Architecture|Filename|Size|SHA256): (.+)$", stanza, re.M)
@@ -249,15 +321,70 @@ class AptRoom:
                 stanza=stanza.strip("\n"),
             )
 
-    def _origin(self, index_name: str) -> tuple[str, str, str]:
-        """The release's name, address and suite of an index, from the name that apt gives its file."""
+    def _origin(self, index_name: str) -> tuple[Mapping[str, Any], str, str]:
+        """The release's source, address and suite of an index, from the name that apt gives its file."""
         for source, base in self._sources:
             flat = urllib.parse.urlsplit(base)
             prefix = f"{flat.netloc}{flat.path}".replace("/", "_")
             for suite in source["suites"]:
                 if index_name.startswith(f"{prefix}_dists_{suite}_"):
-                    return source["uri"], base, suite
+                    return source, base, suite
         raise InputError(f"reading the package indices: {index_name} belongs to no source of release.yml")
+
+
+def _key(source: Mapping[str, Any], release_dir: Path) -> Path:
+    """The file with the key that a source's indices are signed with."""
+    if "key" not in source:
+        return _KEYRING
+    key: Path = (release_dir / source["key"]).resolve()
+    if not key.is_file():
+        raise InputError(
+            f"reading the key of {source['uri']}: there is no file {release_dir / source['key']}; put the "
+            "archive's "
+            "public key there (.asc armoured, .gpg binary)"
+        )
+    return key
+
+
+def _moment(text: str) -> datetime:
+    """A date of a Release file; one without a zone is UTC."""
+    found = parsedate_to_datetime(text)
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def _check_snapshot(what: str, told: Mapping[str, str], snapshot: str) -> None:
+    """Judge an index by the moment that the release names, instead of this host's clock."""
+    moment = datetime.strptime(snapshot, _SNAPSHOT).replace(tzinfo=UTC)
+    if "Date" not in told:
+        raise InputError(f"reading {what}: its Release file has no Date, so it cannot stand for {snapshot}")
+    made = _moment(told["Date"])
+    if made > moment:
+        raise InputError(
+            f"reading {what}: expected an index no younger than the snapshot {snapshot}, it was made on "
+            f"{told['Date']}; is the address that of a snapshot archive? Correct uri or snapshot in "
+            "release.yml"
+        )
+    if "Valid-Until" in told and _moment(told["Valid-Until"]) < moment:
+        raise InputError(
+            f"reading {what}: its index was valid until {told['Valid-Until']}, which is before the snapshot "
+            f"{snapshot}: the archive had stopped then; correct uri or snapshot in release.yml"
+        )
+
+
+def _advice(words: str) -> str:
+    """What to do about apt's commonest refusals of an index."""
+    today = datetime.now(UTC)
+    if "is expired" in words:
+        return (
+            "; the index is past its Valid-Until: the mirror stands still, or this host's clock "
+            f"({today:%F %R} UTC) "
+            "is wrong: mend that; for a snapshot archive name its moment as `snapshot` of the source"
+        )
+    if "is not valid yet" in words:
+        return f"; is this host's clock ({today:%F %R} UTC) right?"
+    if "NO_PUBKEY" in words or "not signed" in words:
+        return "; name the archive's public key as `key` of the source in release.yml"
+    return ""
 
 
 def _last(text: str, lines: int = 4) -> str:

@@ -10,8 +10,9 @@ locked packages and builds the images anew: seconds, for when only the model ser
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+import copy
+import datetime
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,15 +21,19 @@ from edgewright.archives import address
 from edgewright.depot.blobs import BlobStore, Wanted
 from edgewright.depot.progress import Progress, say
 from edgewright.errors import InputError, IntegrityError
-from edgewright.release.aptresolve import AptRoom, Deb
+from edgewright.release.changes import LockDiff, diff_locks
+from edgewright.release.deblicence import with_licences
 from edgewright.release.documents import (
     LOCK_FILE,
     RELEASE_FILE,
     dump_lock,
     load_lock,
-    load_release,
+    read_release,
     relock_hint,
 )
+from edgewright.release.files import restore_files, wanted_files
+from edgewright.release.imports import restore_image
+from edgewright.release.licences import refuse_expired
 from edgewright.release.model_image import (
     build_model_image,
     describe_model,
@@ -36,27 +41,42 @@ from edgewright.release.model_image import (
     read_description,
 )
 from edgewright.release.ocitar import Image, image_blobs
+from edgewright.release.resolve import find_only, resolve
 from edgewright.release.runtime_image import build_runtime_image, runtime_sources, tree_digest
-from edgewright.release.wheels import fetch_wheels, resolve_wheels
+from edgewright.release.targets import Target, release_targets
+from edgewright.release.wheels import fetch_wheels
 
 __all__ = ["LockResult", "build_images", "ensure_images", "fetch_sources", "lock_release", "stale_images"]
 
 
 @dataclass(frozen=True)
 class LockResult:
-    """What locking did: `changes` in sentences (none: the lock still stands), and the lock itself."""
+    """What locking did: `changes` in sentences (none: the lock still stands), and the lock itself.
+
+    `diff` has the same entry by entry; `described` names files beside the release that were made anew.
+    """
 
     changes: list[str]
     lock: dict[str, Any]
+    diff: LockDiff
+    described: list[str]
+
+    def summary(self) -> str:
+        """What moved, in one line."""
+        more = [f"{len(self.described)} files of models"] if self.described else []
+        return ", ".join([*([self.diff.summary()] if self.diff else []), *more]) or "nothing"
 
 
-def lock_release(release_dir: Path, images_only: bool = False, check: bool = False) -> LockResult:
+def lock_release(
+    release_dir: Path, images_only: bool = False, check: bool = False, only: str | None = None
+) -> LockResult:
     """Resolve a release and write its lock.
 
     Args:
         release_dir: Directory with `release.yml`.
         images_only: Keep the locked packages, build the images anew.
         check: Only tell what would change.
+        only: Name of the one package, requirement, image or file that may move.
 
     Returns:
         What changed.
@@ -65,14 +85,24 @@ def lock_release(release_dir: Path, images_only: bool = False, check: bool = Fal
         InputError: The release is wrong or does not resolve.
         UnreachableError: A source does not answer.
     """
-    release, digest = load_release(release_dir)
+    marked, digest = read_release(release_dir)
+    release: dict[str, Any] = marked.content
+    refuse_expired(release, str(release_dir / RELEASE_FILE), datetime.datetime.now(datetime.UTC).date())
     store = BlobStore()
-    old = _old_lock(release_dir, required=images_only)
-    lock = dict(old) if images_only else _resolve(release, digest, store)
-    fetch_sources(lock, release, store)
+    old = _old_lock(release_dir, required=images_only or only is not None, fitting=images_only)
+    moving = find_only(only, old, release) if only else None
+    lock = old if images_only else resolve(marked, digest, release_dir, store, old=old, only=moving)
+    lock = copy.deepcopy(lock)  # parts of the old lock stay as they are
+    _read_licences(lock, old, store, fetch=not check)
     made: dict[Path, bytes] = {}
-    images = []
+    images: list[dict[str, Any]] = []
+    kept = _untouched(lock, old) if moving else {}
+    kept.pop(moving.name if moving else "", None)
+    fetch_sources({**lock, "images": [e for e in lock["images"] if e["name"] not in kept]}, release, store)
     for entry in lock["images"]:
+        if entry["role"] == "extra" or entry["name"] in kept:
+            images.append(kept.get(entry["name"], entry))
+            continue
         say(f"building image {entry['name']}")
         if entry["role"] == "runtime":
             image = build_images(lock, release, {}, store)[entry["name"]]
@@ -91,32 +121,48 @@ def lock_release(release_dir: Path, images_only: bool = False, check: bool = Fal
     lock["images"] = images
     if old and {**old, "apt": {**old["apt"], "date": ""}} == {**lock, "apt": {**lock["apt"], "date": ""}}:
         lock["apt"] = old["apt"]  # a newer index that changed nothing: the lock stands for the same moment
-    changes = _changes(old, lock) + [
-        f"file {path} differs" for path, data in made.items() if _differs(path, data)
-    ]
+    diff = diff_locks(old, lock)
+    described = [str(path) for path, data in made.items() if _differs(path, data)]
     if not check:
         for path, data in {**made, release_dir / LOCK_FILE: dump_lock(lock)}.items():
             _write(path, data)
-    return LockResult(changes, lock)
+    changes = diff.sentences() + [f"file {path} differs" for path in described]
+    return LockResult(changes, lock, diff, described)
 
 
 def fetch_sources(
     lock: Mapping[str, Any], release: Mapping[str, Any], store: BlobStore, everything: bool = False
 ) -> None:
-    """Fetch what images are made of; with `everything` also the packages that the depot serves."""
+    """Fetch what images are made of; with `everything` also the packages and files that the depot serves.
+
+    Files that the site supplies are taken by `ensure_images`, which knows the release's directory.
+    """
     debs = [deb for image in lock["images"] for deb in image.get("debs", [])]
-    debs += lock["apt"]["packages"] if everything else []
+    targets = [(lock, release_targets(release)[0]), *_further(lock, release)] if everything else []
+    debs += [deb for part, _ in targets for deb in part["apt"]["packages"]]
     wheels = [*lock["python"]["wheels"], *(image["wheel"] for image in lock["images"] if "wheel" in image)]
     files = {deb["sha256"]: deb for deb in debs if not store.has(deb["sha256"], deb["size"])}
-    missing = [
-        Wanted(deb["filename"], address(deb["url"]), deb["size"], deb["sha256"]) for deb in files.values()
-    ]
+    missing = [_wanted(deb) for deb in files.values()]
+    missing += wanted_files(lock.get("files", []), store) if everything else []
     absent = [wheel for wheel in wheels if not store.has(wheel["sha256"], wheel["size"])]
-    total = sum(item.size for item in missing) + sum(wheel["size"] for wheel in absent)
-    progress = Progress(f"fetching {len(missing) + len(absent)} files", total)
+    more = [
+        (target, [each for each in part["python"]["wheels"] if not store.has(each["sha256"], each["size"])])
+        for part, target in targets[1:]
+    ]
+    every = [*absent, *(wheel for _, wheels in more for wheel in wheels)]
+    total = sum(item.size for item in missing) + sum(wheel["size"] for wheel in every)
+    progress = Progress(f"fetching {len(missing) + len(every)} files", total)
     store.fetch(missing, progress)
     fetch_wheels(absent, release["python"]["version"], release["python"]["platforms"], store, progress)
+    for target, wheels in more:
+        fetch_wheels(wheels, target.python, target.platforms, store, progress)
     progress.close()
+
+
+def _further(lock: Mapping[str, Any], release: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], Target]]:
+    """A lock's further targets, each with what the release says of it."""
+    known = {(target.suite, target.arch): target for target in release_targets(release)}
+    return [(part, known[part["os"]["suite"], part["os"]["arch"]]) for part in lock.get("targets", [])]
 
 
 def build_images(
@@ -144,7 +190,7 @@ def build_images(
             built[entry["name"]] = build_runtime_image(
                 entry["debs"], lock["python"]["wheels"], drop, arch, store
             )
-        elif entry["model"] in described:
+        elif entry["role"] == "model" and entry["model"] in described:
             wanted = _model(release, entry["model"])
             files = described[entry["model"]]
             built[entry["name"]] = build_model_image(wanted, entry["wheel"], files, arch, store)
@@ -156,6 +202,8 @@ def stale_images(lock: Mapping[str, Any], release_dir: Path) -> list[str]:
     hint = relock_hint(release_dir, images_only=True)
     told = []
     for entry in lock["images"]:
+        if entry["role"] == "extra":
+            continue
         if entry["role"] == "runtime":
             found, where = tree_digest(runtime_sources()), "runtime/src"
         else:
@@ -169,12 +217,18 @@ def stale_images(lock: Mapping[str, Any], release_dir: Path) -> list[str]:
 def ensure_images(
     lock: Mapping[str, Any], release: Mapping[str, Any], release_dir: Path, store: BlobStore
 ) -> None:
-    """Have every locked image in the store, building what is missing.
+    """Have every locked image in the store, building or fetching what is missing; and every supplied file.
 
     Raises:
+        InputError: A supplied file or archive is not there.
         IntegrityError: What the sources give has another digest than the lock.
     """
+    restore_files(lock.get("files", []), release_dir, store)
     missing = [entry for entry in lock["images"] if image_blobs(entry["digest"], store) is None]
+    for entry in missing:
+        if entry["role"] == "extra":
+            restore_image(entry, release_dir, store)
+    missing = [entry for entry in missing if entry["role"] != "extra"]
     if not missing:
         return
     say(f"building {len(missing)} images")
@@ -194,61 +248,6 @@ def ensure_images(
             )
 
 
-def _resolve(release: Mapping[str, Any], digest: str, store: BlobStore) -> dict[str, Any]:
-    target, apt, python = release["os"], release["apt"], release["python"]
-    say(f"resolving {len(apt['packages']) + 1} packages against {target['suite']} for {target['arch']}")
-    with AptRoom(target["arch"], apt["sources"]) as room:
-        date = room.update()
-        base = room.resolve(room.essential())
-        closure = room.resolve([*apt["packages"], target["kernel"]], base)
-        device = [*base, *room.resolve(apt.get("device_base", []), base)]
-        first = {deb.name for deb in room.resolve(apt["bootstrap"], device)}
-        runtime_debs = [room.newest(name).entry() for name in sorted(release["images"]["runtime"]["debs"])]
-    kernel = _kernel(closure, target["kernel"])
-    say(f"resolving {len(python['requirements'])} Python packages for Python {python['version']}")
-    wheels = resolve_wheels(python["requirements"], python["version"], python["platforms"], store)
-    runtime, models = release["images"]["runtime"], release["images"]["models"]
-    shared = {"digest": "", "size": 0, "platform": f"linux/{target['arch']}"}
-    images: list[dict[str, Any]] = [
-        {"role": "runtime", "name": runtime["name"], "version": release["version"], **shared}
-        | {"licence": runtime["licence"], "sources": "", "debs": runtime_debs}
-    ]
-    for model in models:
-        wheel = resolve_wheels(
-            [model["wheel"]], python["version"], python["platforms"], store, dependencies=False
-        )[0]
-        images.append(
-            {
-                "role": "model",
-                "name": model["name"],
-                "model": model["model"],
-                "version": model["version"],
-                **shared,
-            }
-            | {"licence": model["licence"], "sources": "", "wheel": wheel}
-        )
-    return {
-        "schema": "edgewright.lock/v1",
-        "release": {"name": release["name"], "version": release["version"], "sha256": digest},
-        "os": {key: target[key] for key in ("family", "suite", "arch")},
-        "kernel": kernel,
-        "apt": {"date": date, "packages": [deb.entry(deb.name in first) for deb in closure]},
-        "python": {"wheels": wheels},
-        "images": images,
-    }
-
-
-def _kernel(closure: Sequence[Deb], meta: str) -> dict[str, str]:
-    """The kernel that a meta package stands for, found among what it brings."""
-    found = [deb for deb in closure if re.match(r"linux-image-\d", deb.name)]
-    if len(found) != 1:
-        names = ", ".join(deb.name for deb in found) or "none"
-        raise InputError(f"locking os.kernel {meta}: expected it to bring one kernel image, found {names}")
-    release = found[0].name.removeprefix("linux-image-")
-    flavour = "rt" if "-rt-" in f"{release}-" else "generic"
-    return {"package": found[0].name, "version": found[0].version, "release": release, "flavour": flavour}
-
-
 def _model(release: Mapping[str, Any], model: str) -> Mapping[str, Any]:
     for wanted in release["images"]["models"]:
         if wanted["model"] == model:
@@ -259,39 +258,66 @@ def _model(release: Mapping[str, Any], model: str) -> Mapping[str, Any]:
     )
 
 
-def _old_lock(release_dir: Path, required: bool) -> dict[str, Any]:
+def _debs(lock: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Every package of a lock: those of devices, of further targets, of images."""
+    parts = [lock, *lock.get("targets", [])] if lock else []
+    found = [deb for part in parts for deb in part["apt"]["packages"]]
+    return found + [deb for image in lock.get("images", []) for deb in image.get("debs", [])]
+
+
+def _read_licences(lock: dict[str, Any], old: Mapping[str, Any], store: BlobStore, fetch: bool) -> None:
+    """Put licences into a lock's packages; what the old lock does not know is fetched and read.
+
+    Args:
+        lock: Changed: its lists of packages are replaced.
+        old: The lock so far.
+        store: Where packages are.
+        fetch: Whether to fetch those whose licence is not known; without, they get none.
+    """
+    before = _debs(old)
+    read = any("licence" in deb for deb in before)  # an older lock never looked
+    known = {deb["sha256"]: deb.get("licence") for deb in before} if read or not fetch else {}
+    if fetch:
+        unread = {deb["sha256"]: deb for deb in _debs(lock) if deb["sha256"] not in known}
+        wanted = [_wanted(deb) for deb in unread.values() if not store.has(deb["sha256"], deb["size"])]
+        progress = Progress(
+            f"fetching {len(wanted)} packages, to read their licences", sum(item.size for item in wanted)
+        )
+        store.fetch(wanted, progress)
+        progress.close()
+    for part in [lock, *lock.get("targets", [])]:
+        part["apt"] = {**part["apt"], "packages": with_licences(part["apt"]["packages"], known, store)}
+    lock["images"] = [
+        {**image, "debs": with_licences(image["debs"], known, store)} if "debs" in image else image
+        for image in lock["images"]
+    ]
+
+
+def _wanted(deb: Mapping[str, Any]) -> Wanted:
+    return Wanted(deb["filename"], address(deb["url"]), deb["size"], deb["sha256"])
+
+
+def _untouched(lock: Mapping[str, Any], old: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Locked images, by name, that are made of the same parts in both locks."""
+    found = {}
+    before = {entry["name"]: entry for entry in old["images"]}
+    for entry in lock["images"]:
+        was = before.get(entry["name"])
+        built = {key: entry.get(key, "") for key in ("digest", "size", "sources")}
+        if was is None or {**was, **built} != {**entry, **built}:
+            continue
+        if entry["role"] != "runtime" or lock["python"] == old["python"]:
+            found[entry["name"]] = dict(was)
+    return found
+
+
+def _old_lock(release_dir: Path, required: bool, fitting: bool) -> dict[str, Any]:
     try:
-        return load_lock(release_dir, fitting=required)[0]
+        return load_lock(release_dir, fitting=fitting)[0]
     except InputError:
         if required:
             raise
         return {}
-
-
-def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """What differs between two locks, one sentence each."""
-    before, after = _versions(old) if old else {}, _versions(new)
-    told = [
-        f"{name}: {before[name]} -> {after[name]}"
-        for name in after
-        if before.get(name, after[name]) != after[name]
-    ]
-    told += [f"{name}: new, {after[name]}" for name in after if name not in before]
-    told += [f"{name}: gone" for name in before if name not in after]
-    if not told and dump_lock(old) != dump_lock(new):
-        told = ["other fields of the lock differ"]
-    return told
-
-
-def _versions(lock: Mapping[str, Any]) -> dict[str, str]:
-    found = {
-        f"deb {deb['name']}": f"{deb['version']} {deb['sha256'][:12]}" for deb in lock["apt"]["packages"]
-    }
-    found |= {
-        f"wheel {item['name']}": f"{item['version']} {item['sha256'][:12]}"
-        for item in lock["python"]["wheels"]
-    }
-    return found | {f"image {image['name']}": image["digest"] for image in lock["images"]}
 
 
 def _differs(path: Path, data: bytes) -> bool:

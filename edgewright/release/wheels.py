@@ -40,7 +40,10 @@ def resolve_wheels(
     version: str,
     platforms: Sequence[str],
     store: BlobStore,
+    *,
     dependencies: bool = True,
+    constraints: Mapping[str, str] | None = None,
+    place: str = "release.yml",
 ) -> list[dict[str, Any]]:
     """Find one consistent set of wheels and fetch it.
 
@@ -50,6 +53,8 @@ def resolve_wheels(
         platforms: Wheel platform tags that the devices take, best first.
         store: Where the wheels go.
         dependencies: Whether what they need belongs to the set.
+        constraints: Versions, by name, that packages of the set must have.
+        place: `FILE:LINE` of the requirements, for messages.
 
     Returns:
         The lock's entries, sorted by name.
@@ -62,20 +67,29 @@ def resolve_wheels(
     with tempfile.TemporaryDirectory(prefix="edgewright-pip-") as room:
         report = Path(room) / "report.json"
         short = version.replace(".", "")
+        held = Path(room) / "constraints.txt"
+        held.write_text(
+            "".join(f"{name}=={wanted}\n" for name, wanted in sorted((constraints or {}).items()))
+        )
         target = [
             *("--python-version", version, "--implementation", "cp", "--abi", f"cp{short}", "--abi", "abi3"),
             *("--abi", "none", *(word for platform in platforms for word in ("--platform", platform))),
         ]
         done = _pip(
             *("install", "--dry-run", "--ignore-installed", "--only-binary", ":all:", "--quiet"),
-            *("--target", f"{room}/none", "--report", str(report), *target),
+            *("--target", f"{room}/none", "--report", str(report), *target, "--constraint", str(held)),
             *([] if dependencies else ["--no-deps"]),
-            *requirements,
+            *sorted(requirements),
         )
         if done.returncode != 0:
             raise InputError(
-                f"resolving the Python packages {', '.join(requirements)} for Python {version}: "
-                f"{_errors(done.stderr)}; correct python in release.yml"
+                f"resolving the Python packages {', '.join(requirements)} of {place} for Python {version}: "
+                f"{_errors(done.stderr)}; "
+                + (
+                    "they do not fit with the other packages as locked: lock all anew, without --only"
+                    if constraints
+                    else "correct them there"
+                )
             )
         found = [_entry(item) for item in json.loads(report.read_text("utf-8"))["install"]]
     progress = Progress("fetching wheels", sum(item["size"] for item in found))

@@ -58,7 +58,7 @@ BAD = {
     "no golden": (_change("images", "models", 0, "golden", to=[]), "images.models[0].golden"),
     "bootstrap outside the release": (
         _change("apt", "bootstrap", to=["vim"]),
-        "apt.bootstrap: vim not in apt.packages",
+        "apt.bootstrap[0]: vim not in apt.packages",
     ),
 }
 

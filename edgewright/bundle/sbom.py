@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is in a bundle: a CycloneDX bill of materials of everything that its lock names.
+
+    data = make_sbom(release, lock, lock_sha256, store, signed_at)      # sbom.cdx.json
+
+Each package, wheel, image, model and supplied file is a component with its package URL, sha256, licence and
+what it needs of the others. Nothing is guessed: a licence is the one that the lock gives, a dependency the
+one that the package itself declares. Serial number and time come from the lock, so the same lock always gives
+the same bytes, and a document that the official schema does not accept is never given out.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from cyclonedx.contrib.license.factories import LicenseFactory
+from cyclonedx.model import ExternalReference, ExternalReferenceType, HashAlgorithm, HashType, Property, XsUri
+from cyclonedx.model.bom import Bom, BomMetaData
+from cyclonedx.model.component import Component, ComponentType, Pedigree
+from cyclonedx.model.license import License
+from cyclonedx.model.tool import ToolRepository
+from cyclonedx.output.json import BY_SCHEMA_VERSION
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+from packageurl import PackageURL
+
+import edgewright
+from edgewright.bundle.needs import deb_needs, wheel_needs
+from edgewright.depot.blobs import BlobStore
+from edgewright.errors import EdgewrightError
+from edgewright.release.wheels import normal_name
+
+__all__ = ["SPEC_VERSION", "make_sbom", "validate_sbom"]
+
+SPEC_VERSION: SchemaVersion = max(SchemaVersion)
+"""The newest version of CycloneDX that the library writes and carries the official schema of."""
+
+_PREFIX = "edgewright"
+"""Namespace of our properties; the CycloneDX property taxonomy asks for one."""
+
+_LONG = ("components", "dependencies")
+_PIECE = 32
+
+Entry = Mapping[str, Any]
+
+
+def make_sbom(
+    release: Mapping[str, Any],
+    lock: Mapping[str, Any],
+    lock_sha256: str,
+    store: BlobStore,
+    signed_at: datetime,
+) -> bytes:
+    """Write the bill of materials of a lock.
+
+    Args:
+        release: The release, for what it asks for itself.
+        lock: Its lock.
+        lock_sha256: Of the lock's file, in hex: the serial number comes from it.
+        store: Holds the packages and wheels, which say what they need.
+        signed_at: The lock's own moment.
+
+    Returns:
+        The document, as JSON.
+
+    Raises:
+        IntegrityError: The store lacks a package, or one is not what its name says.
+        EdgewrightError: The official schema does not accept what was made.
+    """
+    root = _release(lock, lock_sha256)
+    bom = Bom(
+        serial_number=uuid.uuid5(uuid.UUID(hex=lock_sha256[:32]), f"sbom {lock_sha256}"),
+        metadata=BomMetaData(
+            component=root, timestamp=signed_at.astimezone(UTC), tools=ToolRepository(components=[_tool()])
+        ),
+    )
+    _fill(bom, root, release, lock, store)
+    text = BY_SCHEMA_VERSION[SPEC_VERSION](bom).output_as_string()
+    data = json.dumps(json.loads(text), indent=1, sort_keys=True, ensure_ascii=False).encode("utf-8") + b"\n"
+    fault = validate_sbom(data)
+    if fault:
+        raise EdgewrightError(
+            f"writing the SBOM of {lock['release']['name']}: the schema of CycloneDX "
+            f"{SPEC_VERSION.to_version()} refuses it: {fault}; this is a fault of Edgewright: report it"
+        )
+    return data
+
+
+def validate_sbom(data: bytes) -> str | None:
+    """What the official schema of the document's version has against it; None when it is valid."""
+    try:
+        document = json.loads(data)
+        validator = JsonStrictValidator(SchemaVersion.from_version(document["specVersion"]))
+        for place, part in _parts(document):
+            fault = validator.validate_str(json.dumps(part))
+            if fault is not None:
+                return f"{place}{_told(fault)}"
+    except (ValueError, KeyError, TypeError) as error:
+        return f"it is no CycloneDX document: {error!r}"
+    return None
+
+
+def _parts(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """A document as several small ones that are valid together just when it is.
+
+    The validator compares all items of a list with one another: of 1,000 components that takes seconds. Lists
+    are held to the schema a piece at a time, and to having no item twice here.
+    """
+    lists = {name: document[name] for name in _LONG if isinstance(document.get(name), list)}
+    rest = {name: value for name, value in document.items() if name not in lists}
+    yield "", rest
+    for name, items in lists.items():
+        if len({json.dumps(item, sort_keys=True) for item in items}) < len(items):
+            raise ValueError(f"{name} has an item twice")
+        for start in range(0, len(items), _PIECE):
+            yield f"from {name}/{start} on, ", {**rest, name: items[start : start + _PIECE]}
+
+
+def _told(fault: object) -> str:
+    error = getattr(fault, "data", fault)
+    place = "/".join(str(step) for step in getattr(error, "absolute_path", []))
+    return f"{place}: {str(getattr(error, 'message', error))[:300]}"
+
+
+def _fill(bom: Bom, root: Component, release: Entry, lock: Entry, store: BlobStore) -> None:
+    """Add every component, and who needs whom."""
+    suite, arch = lock["os"]["suite"], lock["os"]["arch"]
+    packages, wheels = lock["apt"]["packages"], lock["python"]["wheels"]
+    inside = [deb for image in lock["images"] for deb in image.get("debs", [])]
+    components = {deb["filename"]: _deb(deb, suite) for deb in [*packages, *inside]}
+    components |= {wheel["filename"]: _wheel(wheel) for wheel in wheels}
+    components |= {entry["name"]: _file(entry) for entry in lock.get("files", [])}
+    images = {image["name"]: _image(image) for image in lock["images"]}
+    for component in [*components.values(), *images.values()]:
+        bom.components.add(component)
+
+    python = release["python"]
+    needs = deb_needs(inside, store) | deb_needs(packages, store)
+    needs |= wheel_needs(wheels, python["requirements"], python["version"], arch, store)
+    for name, others in needs.items():
+        bom.register_dependency(components[name], [components[other] for other in others])
+    for image in lock["images"]:
+        within = [deb["filename"] for deb in image.get("debs", [])]
+        within += [wheel["filename"] for wheel in wheels] if image["role"] == "runtime" else []
+        bom.register_dependency(images[image["name"]], [components[name] for name in within])
+    asked = {*release["apt"]["packages"], lock["kernel"]["package"]}
+    held = {other for others in needs.values() for other in others}
+    held |= {deb["filename"] for deb in inside} | {wheel["filename"] for wheel in wheels}
+    direct = {deb["filename"] for deb in packages if deb["name"] in asked} | (components.keys() - held)
+    bom.register_dependency(root, [*(components[name] for name in sorted(direct)), *images.values()])
+
+
+def _release(lock: Entry, lock_sha256: str) -> Component:
+    named = lock["release"]
+    return Component(
+        type=ComponentType.APPLICATION,
+        bom_ref="release",
+        name=named["name"],
+        version=named["version"],
+        properties=_properties(
+            {
+                "release_sha256": named["sha256"],
+                "lock_sha256": lock_sha256,
+                "kernel": lock["kernel"]["release"],
+            }
+        ),
+    )
+
+
+def _tool() -> Component:
+    return Component(
+        type=ComponentType.APPLICATION, bom_ref="tool", name="edgewright", version=edgewright.__version__
+    )
+
+
+def _deb(deb: Entry, suite: str) -> Component:
+    url = PackageURL("deb", "debian", deb["name"], deb["version"], {"arch": deb["arch"], "distro": suite})
+    return Component(
+        type=ComponentType.LIBRARY,
+        bom_ref=f"deb:{deb['filename']}",
+        name=deb["name"],
+        version=deb["version"],
+        purl=url,
+        hashes=_hashes(deb["sha256"]),
+        licenses=_licences(deb),
+        external_references=_from(deb),
+        properties=_facts(deb, "filename", "size", "source", "bootstrap"),
+    )
+
+
+def _wheel(wheel: Entry) -> Component:
+    return Component(
+        type=ComponentType.LIBRARY,
+        bom_ref=f"wheel:{wheel['filename']}",
+        name=wheel["name"],
+        version=wheel["version"],
+        purl=PackageURL(
+            "pypi", None, normal_name(wheel["name"]), wheel["version"], {"file_name": wheel["filename"]}
+        ),
+        hashes=_hashes(wheel["sha256"]),
+        licenses=_licences(wheel),
+        properties=_facts(wheel, "filename", "size"),
+    )
+
+
+def _image(image: Entry) -> Component:
+    """An image, or a model; what it was taken from is its pedigree, for that is not in the bundle itself."""
+    model = image["role"] == "model"
+    os_, _, arch = image["platform"].partition("/")
+    url = PackageURL(
+        "oci",
+        None,
+        image["name"].rpartition("/")[2],
+        image["digest"],
+        {"arch": arch, "os": os_, "tag": image["version"]},
+    )
+    return Component(
+        type=ComponentType.MACHINE_LEARNING_MODEL if model else ComponentType.CONTAINER,
+        bom_ref=f"image:{image['name']}@{image['digest']}",
+        name=image["model"] if model else image["name"],
+        group=image["name"].rpartition("/")[0] or None if model else None,
+        version=image["version"],
+        purl=url,
+        hashes=_hashes(image["digest"].removeprefix("sha256:")),
+        licenses=_licences(image),
+        pedigree=Pedigree(ancestors=[_wheel(image["wheel"])]) if "wheel" in image else None,
+        properties=_properties({"image": image["name"]})
+        + _facts(image, "role", "size", "platform", "sources"),
+    )
+
+
+def _origin(image: Entry) -> dict[str, str]:
+    """Where an image that others built was taken from."""
+    return {
+        f"from_{name}": image["from"][name] for name in ("kind", "reference") if name in image.get("from", {})
+    }
+
+
+def _file(entry: Entry) -> Component:
+    """What a site supplies itself, or what was fetched from an address."""
+    name = entry["name"]
+    return Component(
+        type=ComponentType.FILE,
+        bom_ref=f"file:{name}",
+        name=name,
+        version=entry.get("version"),
+        purl=PackageURL(
+            "generic", None, name, entry.get("version"), {"checksum": f"sha256:{entry['sha256']}"}
+        ),
+        hashes=_hashes(entry["sha256"]),
+        licenses=_licences(entry),
+        external_references=_from(entry),
+        properties=_facts(entry, "size"),
+    )
+
+
+def _hashes(sha256: str) -> list[HashType]:
+    return [HashType(alg=HashAlgorithm.SHA_256, content=sha256)]
+
+
+def _licences(entry: Entry) -> list[License]:
+    """The lock's licence: as an SPDX identifier or expression where it is one, else in the words it has."""
+    licence = entry.get("licence")
+    return [LicenseFactory().make_from_string(licence)] if licence else []
+
+
+def _from(entry: Entry) -> list[ExternalReference]:
+    """Where it was fetched; a name such as `archive:debian/...` is no place, and is a property instead."""
+    url = entry.get("url", "")
+    if not url.startswith(("http://", "https://")):
+        return []
+    return [ExternalReference(type=ExternalReferenceType.DISTRIBUTION, url=XsUri(url))]
+
+
+def _facts(entry: Entry, *names: str) -> list[Property]:
+    """Fields of the lock as properties, and who answers for a licence that needed a waiver."""
+    told = {name: entry[name] for name in names if name in entry}
+    if entry.get("url", "").startswith("archive:"):
+        told["archive"] = entry["url"].removeprefix("archive:")
+    for name, value in (entry.get("waiver") or {}).items():
+        told[f"waiver_{name}"] = value
+    return _properties(told)
+
+
+def _properties(told: Mapping[str, Any]) -> list[Property]:
+    return [Property(name=f"{_PREFIX}:{name}", value=_text(value)) for name, value in told.items()]
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

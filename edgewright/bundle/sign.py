@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Signs a bundle: TUF metadata over all the files that lie on a stick.
+
+    sign_bundle(Path("/media/stick"), KeySet.open(Path("keys")), signed_at=index.signed_at,
+    expires=index.expires)
+
+The same files and keys give the same bytes: nothing depends on the clock or the machine, see `history`.
+Everything is written under a temporary name first, and `timestamp.json`, which makes a bundle of it, last.
+Metadata of an earlier signing is removed after that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tuf.api.metadata import MetaFile, Snapshot, TargetFile, Targets, Timestamp
+
+from edgewright.bundle.client import CONFIG
+from edgewright.bundle.history import History
+from edgewright.bundle.keyfile import write_file
+from edgewright.bundle.keys import KeySet
+from edgewright.bundle.layout import (
+    INDEX,
+    INSTALL,
+    INSTALLER,
+    MAX_FILE_BYTES,
+    MAX_INDEX_BYTES,
+    METADATA,
+    TARGETS,
+    BundleIndex,
+    File,
+    check_stick_names,
+    format_time,
+)
+from edgewright.bundle.reader import kind_of
+from edgewright.bundle.trust import sync_directory
+from edgewright.depot.progress import Progress
+from edgewright.errors import EdgewrightError, InputError
+
+__all__ = ["sign_bundle"]
+
+_CHUNK = 1 << 20
+_LEFT_OVER = re.compile(r"\.?[0-9]*\.?(root|targets|snapshot|timestamp)\.json(\..*)?")
+
+
+def sign_bundle(stick: Path, keys: KeySet, *, signed_at: datetime, expires: datetime) -> None:
+    """Write `metadata/` over all files below `targets/` and `installer/`, and the file `install`.
+
+    Args:
+        stick: The bundle's directory; `targets/bundle.json` must be there.
+        keys: Who signs.
+        signed_at: The bundle's own moment, UTC: what its index says.
+        expires: From when on it is refused, UTC: what its index says.
+
+    Raises:
+        InputError: The files are no bundle, the times disagree, or keys are missing.
+        EdgewrightError: The stick cannot be read or written.
+    """
+    signed_at, expires = signed_at.astimezone(UTC), expires.astimezone(UTC).replace(microsecond=0)
+    _check_index(stick, signed_at, expires)
+    root = keys.root
+    if root.expires <= expires:
+        raise InputError(
+            f"signing {stick}: root {root.version} of {keys.directory} ends {format_time(root.expires)}, "
+            "before the bundle "
+            f"({format_time(expires)}); extend it with `edgewright keys rotate root {keys.directory}`"
+        )
+    roots = {f"{METADATA}/{version}.root.json": data for version, data in keys.roots.items()}
+    files = _files(stick) | {
+        name: File(len(data), hashlib.sha256(data).hexdigest()) for name, data in roots.items()
+    }
+    metadata = _sign(keys, files, expires)
+    _write(stick, roots | metadata)
+
+
+def _sign(keys: KeySet, files: Mapping[str, File], expires: datetime) -> dict[str, bytes]:
+    """The signed files, by name; `timestamp.json` last."""
+    root = keys.root
+    signers = {role: keys.signers(role) for role in (Targets.type, Snapshot.type, Timestamp.type)}
+    with History.open(keys.directory / "repository") as history:
+        targets = Targets(
+            expires=expires,
+            targets={
+                name: TargetFile(file.size, {"sha256": file.sha256}, name)
+                for name, file in sorted(files.items())
+            },
+        )
+        targets_data = history.sign(targets, signers[Targets.type], root)
+        if len(targets_data) > CONFIG.targets_max_length:
+            raise InputError(
+                f"signing: {len(files)} files are more than a bundle may have; divide the release"
+            )
+        snapshot = Snapshot(expires=expires, meta={"targets.json": _named(targets.version, targets_data)})
+        snapshot_data = history.sign(snapshot, signers[Snapshot.type], root)
+        timestamp = Timestamp(expires=expires, snapshot_meta=_named(snapshot.version, snapshot_data))
+        timestamp_data = history.sign(timestamp, signers[Timestamp.type], root)
+    return {
+        f"{METADATA}/{targets.version}.targets.json": targets_data,
+        f"{METADATA}/{snapshot.version}.snapshot.json": snapshot_data,
+        f"{METADATA}/timestamp.json": timestamp_data,
+    }
+
+
+def _named(version: int, data: bytes) -> MetaFile:
+    return MetaFile(version, len(data), {"sha256": hashlib.sha256(data).hexdigest()})
+
+
+def _check_index(stick: Path, signed_at: datetime, expires: datetime) -> None:
+    path = stick / INDEX
+    try:
+        if path.stat().st_size > MAX_INDEX_BYTES:
+            raise InputError(f"signing {stick}: {INDEX} has more than {MAX_INDEX_BYTES} bytes")
+        index = BundleIndex.load(path.read_bytes())
+    except FileNotFoundError as error:
+        raise InputError(
+            f"signing {stick}: there is no {INDEX}; `edgewright bundle build` makes it"
+        ) from error
+    except OSError as error:
+        raise EdgewrightError(f"signing {stick}: reading {INDEX}: {error.strerror}") from error
+    for what, said, given in (("signed_at", index.signed_at, signed_at), ("expires", index.expires, expires)):
+        if said != given:
+            raise InputError(
+                f"signing {stick}: {INDEX} has {what} {format_time(said)}, expected {format_time(given)}; "
+                "build the bundle anew"
+            )
+
+
+def _files(stick: Path) -> dict[str, File]:
+    """Size and sha256 of every file that is signed."""
+    names = list(_found(stick, ""))
+    wrong = check_stick_names(names)
+    if wrong:
+        raise InputError(f"signing {stick}: {wrong}; rename it")
+    try:
+        progress = Progress("hashing what is signed", sum((stick / name).stat().st_size for name in names))
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+            hashed = list(pool.map(lambda name: _hash(stick / name, progress), names))
+        progress.close()
+        return dict(zip(names, hashed, strict=True))
+    except OSError as error:
+        raise EdgewrightError(f"signing {stick}: reading {error.filename}: {error.strerror}") from error
+
+
+def _found(stick: Path, above: str) -> list[str]:
+    names = []
+    try:
+        with os.scandir(stick / above) as entries:
+            found = sorted(entries, key=lambda entry: entry.name)
+        for entry in found:
+            name = f"{above}{entry.name}"
+            mode = entry.stat(follow_symlinks=False).st_mode
+            if not above and name == METADATA and stat.S_ISDIR(mode):
+                continue
+            if not above and name not in (TARGETS, INSTALLER, INSTALL):
+                raise InputError(f"signing {stick}: {name!r} has no place in a bundle; remove it")
+            if stat.S_ISDIR(mode) and name != INSTALL:
+                names += _found(stick, f"{name}/")
+            elif stat.S_ISREG(mode):
+                names.append(name)
+            else:
+                raise InputError(f"signing {stick}: {name} is {kind_of(mode)}; a bundle has plain files only")
+    except OSError as error:
+        raise EdgewrightError(f"signing {stick}: reading {above or 'it'}: {error.strerror}") from error
+    return names
+
+
+def _hash(path: Path, progress: Progress) -> File:
+    digest, size = hashlib.sha256(), 0
+    with path.open("rb", buffering=0) as stream:
+        buffer = memoryview(bytearray(_CHUNK))
+        while count := stream.readinto(buffer):
+            digest.update(buffer[:count])
+            size += count
+            progress.add(count)
+    if size > MAX_FILE_BYTES:
+        raise InputError(f"signing {path}: {size} bytes in one file, expected at most {MAX_FILE_BYTES} (FAT)")
+    return File(size, digest.hexdigest())
+
+
+def _write(stick: Path, files: Mapping[str, bytes]) -> None:
+    directory = stick / METADATA
+    try:
+        directory.mkdir(exist_ok=True)
+        for name, data in files.items():
+            path = stick / name
+            if path.is_file() and not path.is_symlink() and path.read_bytes() == data:
+                continue
+            write_file(path, data)
+        sync_directory(directory)
+        for entry in sorted(directory.iterdir()):
+            if f"{METADATA}/{entry.name}" not in files:
+                if not _LEFT_OVER.fullmatch(entry.name):
+                    raise InputError(
+                        f"signing {stick}: {METADATA}/{entry.name} has no place in a bundle; remove it"
+                    )
+                entry.unlink()
+    except OSError as error:
+        raise EdgewrightError(f"signing {stick}: writing {METADATA}: {error.strerror}") from error

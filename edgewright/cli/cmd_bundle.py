@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`edgewright bundle`: a locked release whole and signed on a stick, and into a controller's depot."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+    from edgewright.bundle.keys import KeySet
+    from edgewright.bundle.verify import VerifiedBundle
+
+__all__ = ["KEYS_VARIABLE", "add", "keys_directory"]
+
+KEYS_VARIABLE = "EDGEWRIGHT_KEYS"
+"""Environment variable that names the directory of keys."""
+
+_KEEP = 3
+
+
+def add(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register the command."""
+    parser = subparsers.add_parser("bundle", help="build, verify and install a bundle", description=__doc__)
+    verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
+
+    build = verbs.add_parser("build", help="build the signed bundle of a locked release")
+    build.add_argument(
+        "release_dir", type=Path, metavar="RELEASE_DIR", help="directory with release.yml and lock"
+    )
+    build.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="STICK",
+        help="the directory that becomes the bundle",
+    )
+    build.add_argument(
+        "--keys",
+        type=Path,
+        metavar="DIR",
+        help=f"who signs (default: {KEYS_VARIABLE}, else ~/.config/edgewright/keys, where a set for "
+        "development is made when there is none)",
+    )
+    build.set_defaults(run=_build)
+
+    verify = verbs.add_parser("verify", help="check every byte of a bundle; changes nothing")
+    install = verbs.add_parser("install", help="verify a bundle and make it the depot's release")
+    for command in (verify, install):
+        command.add_argument("stick", type=Path, metavar="STICK", help="the directory that holds the bundle")
+        command.add_argument(
+            "--trust",
+            type=Path,
+            metavar="DIR",
+            required=command is install,
+            help="the controller's trusted state",
+        )
+        command.add_argument(
+            "--fingerprint",
+            metavar="HEX",
+            help="sha256 of the bundle's first root, as its builder told it; needed where nothing is trusted "
+            "yet",
+        )
+    verify.set_defaults(run=_verify)
+    install.add_argument(
+        "--depots", type=Path, metavar="DIR", required=True, help="the controller's releases"
+    )
+    install.add_argument(
+        "--keep", type=int, default=_KEEP, metavar="N", help=f"releases that stay (default: {_KEEP})"
+    )
+    install.set_defaults(run=_install)
+
+    reclaim = verbs.add_parser("reclaim", help="free space: remove releases that are no longer served")
+    reclaim.add_argument(
+        "--depots", type=Path, metavar="DIR", required=True, help="the controller's releases"
+    )
+    reclaim.add_argument(
+        "--keep",
+        type=int,
+        default=1,
+        metavar="N",
+        help="releases that stay, the served one always (default: 1)",
+    )
+    reclaim.set_defaults(run=_reclaim)
+
+
+def keys_directory(named: Path | None) -> Path:
+    """Where the keys are: as named, else by the environment, else in the person's own configuration."""
+    if named is not None:
+        return named
+    if os.environ.get(KEYS_VARIABLE):
+        return Path(os.environ[KEYS_VARIABLE])
+    base = os.environ.get("XDG_CONFIG_HOME")
+    return (Path(base) if base else Path.home() / ".config") / "edgewright" / "keys"
+
+
+def _keys(args: argparse.Namespace) -> KeySet:
+    """The set of keys; one for development is made only where nobody named a directory and none are there."""
+    from edgewright.bundle.keys import KEYS_FILE, ROOTS, KeySet  # noqa: PLC0415 - others start without it
+    from edgewright.release.documents import load_lock, load_release  # noqa: PLC0415
+
+    directory = keys_directory(args.keys)
+    made = any((directory / name).exists() for name in (KEYS_FILE, ROOTS))
+    if args.keys is not None or made:
+        return KeySet.open(directory)
+    load_release(args.release_dir)  # what is wrong there is told before keys are made
+    load_lock(args.release_dir)
+    return KeySet.develop(directory)
+
+
+def _build(args: argparse.Namespace) -> int:
+    from edgewright.bundle.build import build_bundle  # noqa: PLC0415
+    from edgewright.bundle.trust import group_fingerprint  # noqa: PLC0415
+    from edgewright.depot.progress import human_bytes, say  # noqa: PLC0415
+
+    keys = _keys(args)
+    result = build_bundle(args.release_dir, args.output, keys)
+    told = f"bundle {args.output}: {result.index.name}, {result.files} files, {human_bytes(result.size)}"
+    told += f", {human_bytes(result.written)} written"
+    print(told + (f", {result.removed} older files removed" if result.removed else ""))
+    print(f"fingerprint of the root key: {group_fingerprint(keys.fingerprint)}")
+    if keys.development:
+        say(
+            f"NOTICE: signed with the DEVELOPMENT keys in {keys.directory}: whoever has them can make "
+            "bundles that your controllers accept"
+        )
+    return 0
+
+
+def _open(args: argparse.Namespace, trust: Path) -> VerifiedBundle:
+    from edgewright.bundle.verify import open_bundle  # noqa: PLC0415
+    from edgewright.depot.progress import say  # noqa: PLC0415
+
+    bundle = open_bundle(args.stick, trust, fingerprint=args.fingerprint)
+    if bundle.clock_note:
+        say(bundle.clock_note)
+    if bundle.index.development:
+        say(f"NOTICE: {bundle.index.name} was signed with DEVELOPMENT keys: trust it for trials only")
+    return bundle
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from edgewright.depot.progress import Progress, human_bytes  # noqa: PLC0415
+
+    with tempfile.TemporaryDirectory(prefix="ew-verify-") as nothing:
+        if args.trust is None and args.fingerprint is None:
+            args.fingerprint = _own_fingerprint()
+        with _open(args, args.trust or Path(nothing)) as bundle:
+            progress = Progress("verifying the bundle", bundle.size)
+            bundle.check_all(progress)
+            progress.close()
+            told = f"bundle {args.stick}: {bundle.index.name}, {len(bundle.files)} files are right"
+            print(f"{told}, {human_bytes(bundle.size)}")
+    return 0
+
+
+def _own_fingerprint() -> str | None:
+    """Of the build host's own keys, for whoever verifies what was built here."""
+    from edgewright.bundle.keys import KEYS_FILE, KeySet  # noqa: PLC0415
+    from edgewright.depot.progress import say  # noqa: PLC0415
+
+    directory = keys_directory(None)
+    if not (directory / KEYS_FILE).is_file():
+        return None
+    say(f"verifying against the keys of this host, {directory}")
+    return KeySet.open(directory).fingerprint
+
+
+def _install(args: argparse.Namespace) -> int:
+    from edgewright.bundle.takein import take_in  # noqa: PLC0415
+    from edgewright.depot.progress import human_bytes  # noqa: PLC0415
+
+    with _open(args, args.trust) as bundle:
+        result = take_in(bundle, args.depots, args.keep)
+        bundle.accept()
+        name = bundle.index.name
+    if not result.changed:
+        print(f"depot {args.depots}: {name} is served already, nothing to do")
+        return 0
+    told = f"depot {args.depots}: {name} is served now, {human_bytes(result.copied)} from the stick"
+    print(f"{told}, {human_bytes(result.linked)} were here already")
+    for gone in result.removed:
+        print(f"  removed {gone}")
+    return 0
+
+
+def _reclaim(args: argparse.Namespace) -> int:
+    from edgewright.bundle.takein import reclaim  # noqa: PLC0415
+    from edgewright.depot.progress import human_bytes  # noqa: PLC0415
+
+    print(f"depot {args.depots}: {human_bytes(reclaim(args.depots, args.keep))} freed")
+    return 0

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a schema cannot say about a release: names that must fit each other, files, licences, waivers.
+
+Pure: takes the content of `release.yml`, gives complaints with the steps to the place that is wrong.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+from edgewright.release.licences import date_fault, expression_fault, forbidden, waivers, words_forbid
+
+__all__ = ["Complaint", "check_release"]
+
+Steps = tuple[str | int, ...]
+Complaint = tuple[Steps, str]
+"""Steps to the wrong place, and a sentence about it."""
+
+
+def check_release(release: Mapping[str, Any]) -> list[Complaint]:
+    """Check a release that fits its schema.
+
+    Returns:
+        Complaints, in the order of the checks; none when it is right.
+    """
+    return [
+        *_bootstrap(release["apt"]),
+        *_snapshots(("apt",), release["apt"]["sources"]),
+        *_targets(release),
+        *_files(release.get("files", [])),
+        *_images(release["images"]),
+        *_names(release),
+        *_licences(release),
+        *_dates(release),
+    ]
+
+
+def _bootstrap(apt: Mapping[str, Any]) -> Iterator[Complaint]:
+    for number, name in enumerate(apt["bootstrap"]):
+        if name not in apt["packages"]:
+            yield (
+                ("apt", "bootstrap", number),
+                f"{name} not in apt.packages; what is copied first must be part of the release: add it there",
+            )
+
+
+def _targets(release: Mapping[str, Any]) -> Iterator[Complaint]:
+    main = release["os"]
+    seen = {(main["suite"], main["arch"])}
+    for number, target in enumerate(release.get("targets", [])):
+        here: Steps = ("targets", number)
+        key = (target["suite"], target["arch"])
+        if key in seen:
+            yield here, f"{key[0]} on {key[1]} is a target already"
+        seen.add(key)
+        if target["suite"] != main["suite"] and "sources" not in target:
+            yield here, f"missing 'sources': apt.sources are those of {main['suite']}"
+        if target["arch"] != main["arch"] and "platforms" not in target.get("python", {}):
+            yield here, f"missing 'python.platforms': python.platforms are those of {main['arch']}"
+        yield from _snapshots(here, target.get("sources", []))
+
+
+def _snapshots(here: Steps, sources: list[Mapping[str, Any]]) -> Iterator[Complaint]:
+    for number, source in enumerate(sources):
+        if "key" in source:
+            yield from _path((*here, "sources", number, "key"), source["key"])
+        if "snapshot" in source:
+            try:
+                datetime.datetime.strptime(source["snapshot"], "%Y%m%dT%H%M%SZ").replace(tzinfo=datetime.UTC)
+            except ValueError:
+                steps = (*here, "sources", number, "snapshot")
+                yield steps, f"{source['snapshot']!r} is no moment; write it as 20261119T021254Z, in UTC"
+
+
+def _files(files: list[Mapping[str, Any]]) -> Iterator[Complaint]:
+    for number, entry in enumerate(files):
+        if ("path" in entry) == ("url" in entry):
+            got = "both" if "path" in entry else "neither"
+            yield (
+                ("files", number),
+                f"{entry['name']}: expected path (supplied) or url (fetched), got {got}",
+            )
+        if "url" in entry and "size" not in entry:
+            yield (
+                ("files", number),
+                f"{entry['name']}: missing 'size' (bytes): a fetched file's must be known",
+            )
+        if "path" in entry:
+            yield from _path(("files", number, "path"), entry["path"])
+
+
+def _images(images: Mapping[str, Any]) -> Iterator[Complaint]:
+    for number, entry in enumerate(images.get("extra", [])):
+        source, here = entry["from"], ("images", "extra", number, "from")
+        kind = source["kind"]
+        needs = {"path", "sha256"} if kind.endswith("-archive") else {"reference"}
+        allowed = needs | {"kind"} | ({"reference"} if kind.endswith("-archive") else set())
+        allowed |= {"socket"} if kind == "engine" else set()
+        for key in sorted(needs - set(source)):
+            why = " (sha256 of the archive file: what is supplied must be known)" if key == "sha256" else ""
+            yield here, f"kind {kind}: missing {key!r}{why}"
+        for key in sorted(set(source) - allowed):
+            yield (*here, key), f"kind {kind} has no key {key!r} (known: {', '.join(sorted(allowed))})"
+        if "path" in source:
+            yield from _path((*here, "path"), source["path"])
+
+
+def _path(steps: Steps, path: str) -> Iterator[Complaint]:
+    if path.startswith("/") or ".." in PurePosixPath(path).parts:
+        yield steps, f"expected a path below the release's directory, got {path!r}; put the file there"
+
+
+def _names(release: Mapping[str, Any]) -> Iterator[Complaint]:
+    images = release["images"]
+    listed: list[tuple[Steps, str, str]] = [
+        *((("files", n), "file", entry["name"]) for n, entry in enumerate(release.get("files", []))),
+        (("images", "runtime"), "image", images["runtime"]["name"]),
+        *((("images", "models", n), "image", entry["name"]) for n, entry in enumerate(images["models"])),
+        *(
+            (("images", "extra", n), "image", entry["name"])
+            for n, entry in enumerate(images.get("extra", []))
+        ),
+        *((("images", "models", n), "model", entry["model"]) for n, entry in enumerate(images["models"])),
+    ]
+    seen: set[tuple[str, str]] = set()
+    for steps, kind, name in listed:
+        if (kind, name) in seen:
+            yield (*steps, "model" if kind == "model" else "name"), f"two {kind}s are called {name!r}"
+        seen.add((kind, name))
+
+
+def _licences(release: Mapping[str, Any]) -> Iterator[Complaint]:
+    images = release["images"]
+    runtime = images["runtime"]
+    why = words_forbid(runtime["licence"])  # words for people: an image of many packages
+    yield from _judged(("images", "runtime"), runtime["name"], runtime, why)
+    listed: list[tuple[Steps, Mapping[str, Any]]] = [
+        *((("files", n), entry) for n, entry in enumerate(release.get("files", []))),
+        *((("images", "models", n), entry) for n, entry in enumerate(images["models"])),
+        *((("images", "extra", n), entry) for n, entry in enumerate(images.get("extra", []))),
+    ]
+    for steps, entry in listed:
+        fault = expression_fault(entry["licence"])
+        if fault:
+            yield (*steps, "licence"), fault
+        else:
+            yield from _judged(steps, entry["name"], entry, forbidden(entry["licence"]))
+
+
+def _judged(steps: Steps, name: str, entry: Mapping[str, Any], why: str | None) -> Iterator[Complaint]:
+    if why and "waiver" not in entry:
+        yield (
+            (*steps, "licence"),
+            f"{name}: the licence {entry['licence']!r} does not let it be handed on: {why}; take it out, or "
+            "add waiver: {who: NAME, why: REASON, until: DATE} once somebody answers for it",
+        )
+    elif "waiver" in entry and not why:
+        yield (
+            (*steps, "waiver"),
+            f"{name}: nothing in the licence {entry['licence']!r} needs a waiver; remove it",
+        )
+
+
+def _dates(release: Mapping[str, Any]) -> Iterator[Complaint]:
+    for steps, waiver in waivers(release):
+        fault = date_fault(waiver["until"])
+        if fault:
+            below = () if "waivers" in steps else ("waiver",)
+            yield (*steps, *below, "until"), fault

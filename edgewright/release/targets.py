@@ -1,0 +1,286 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The packages and wheels of one target: a suite on an architecture, resolved on whatever host this is.
+
+What may move is a `Mover`'s to say. With `--only` all other entries keep their locked versions: packages are
+pinned for apt, wheels are constraints for pip. What a source no longer has, or what the one entry needs
+newer, moves as well, and that is said.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgewright.depot.blobs import BlobStore
+from edgewright.depot.progress import say
+from edgewright.errors import InputError
+from edgewright.release.aptresolve import AptConflictError, AptRoom, Deb
+from edgewright.release.licences import words_forbid
+from edgewright.release.wheels import normal_name, resolve_wheels
+from edgewright.release.yamlmarks import Marked
+
+__all__ = ["Mover", "Only", "Target", "check_waivers", "release_targets", "resolve_target"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """What one kind of device runs.
+
+    Attributes:
+        steps: Where the release names it.
+        primary: Whether it is the release's first one, for which images are built.
+        suite: Debian's name of the release.
+        arch: Debian's name of the architecture.
+        kernel: The kernel's meta package.
+        sources: As the release's `apt.sources`.
+        python: Version of Python, such as "3.11".
+        platforms: Wheel platform tags, best first.
+    """
+
+    steps: tuple[str | int, ...]
+    primary: bool
+    suite: str
+    arch: str
+    kernel: str
+    sources: Sequence[Mapping[str, Any]]
+    python: str
+    platforms: Sequence[str]
+
+
+def release_targets(release: Mapping[str, Any]) -> list[Target]:
+    """A release's targets, the first one of its `os` first."""
+    main, apt, python = release["os"], release["apt"], release["python"]
+    found = [
+        Target(
+            *(("os",), True, main["suite"], main["arch"], main["kernel"]),
+            *(apt["sources"], python["version"], python["platforms"]),
+        )
+    ]
+    for number, target in enumerate(release.get("targets", [])):
+        own = target.get("python", {})
+        found.append(
+            Target(
+                *(("targets", number), False, target["suite"], target["arch"], target["kernel"]),
+                target.get("sources", apt["sources"]),
+                own.get("version", python["version"]),
+                own.get("platforms", python["platforms"]),
+            )
+        )
+    return found
+
+
+@dataclass(frozen=True)
+class Only:
+    """The one entry that may move: `kind` is `deb`, `wheel`, `image` or `file`."""
+
+    kind: str
+    name: str
+
+
+class Mover:
+    """What may move: everything without `only`; else that entry, and what `release.yml` changed."""
+
+    def __init__(self, old: Mapping[str, Any], only: Only | None, keep_others: bool) -> None:
+        self.old = old
+        self._only = only
+        self._keep = keep_others
+
+    def moves(self, kind: str) -> bool:
+        """Whether a kind must be resolved: it holds the entry, or the release changed since the lock."""
+        return self._only is None or self._only.kind == kind or not self._keep
+
+    def is_image(self, name: str) -> bool:
+        return self._only is not None and self._only == Only("image", name)
+
+    def frees(self, kind: str, name: str) -> bool:
+        """Whether this entry may move."""
+        return self._only is None or self._only == Only(kind, name)
+
+    def image(self, name: str) -> Mapping[str, Any]:
+        """The locked image; empty where nothing is held."""
+        for entry in self.old.get("images", []):
+            if entry["name"] == name:
+                found: Mapping[str, Any] = entry
+                return found
+        return {}
+
+    def packages(self) -> Sequence[Mapping[str, Any]]:
+        """Locked packages; none where nothing is held."""
+        found: Sequence[Mapping[str, Any]] = self.old.get("apt", {}).get("packages", [])
+        return found
+
+    def wheels(self) -> Sequence[Mapping[str, Any]]:
+        """Locked wheels; none where nothing is held."""
+        found: Sequence[Mapping[str, Any]] = self.old.get("python", {}).get("wheels", [])
+        return found
+
+
+def resolve_target(
+    marked: Marked, target: Target, mover: Mover, release_dir: Path, store: BlobStore
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Resolve one target.
+
+    Args:
+        marked: The release.
+        target: One of its `release_targets`.
+        mover: What may move.
+        release_dir: Where the paths of sources' keys begin.
+        store: Where wheels go.
+
+    Returns:
+        The lock's `os`, `kernel`, `apt` and `python`; for the first target also the runtime image's packages.
+
+    Raises:
+        InputError: The packages do not resolve.
+        UnreachableError: A source does not answer.
+    """
+    runtime = marked.content["images"]["runtime"]
+    if mover.moves("deb") or (target.primary and mover.is_image(runtime["name"])):
+        kernel, apt, debs = _packages(marked, target, mover, release_dir)
+    else:
+        kernel, apt = mover.old["kernel"], mover.old["apt"]
+        debs = [dict(deb) for deb in mover.image(runtime["name"])["debs"]] if target.primary else []
+    wheels = _wheels(marked, target, mover, store) if mover.moves("wheel") else mover.wheels()
+    part = {
+        "os": {"family": marked.content["os"]["family"], "suite": target.suite, "arch": target.arch},
+        "kernel": kernel,
+        "apt": apt,
+        "python": {"wheels": _waived(wheels, marked)},
+    }
+    return part, debs
+
+
+def _packages(
+    marked: Marked, target: Target, mover: Mover, release_dir: Path
+) -> tuple[dict[str, str], dict[str, Any], list[dict[str, Any]]]:
+    """The lock's kernel, `apt`, and packages of the runtime image."""
+    apt, runtime = marked.content["apt"], marked.content["images"]["runtime"]
+    say(f"resolving {len(apt['packages']) + 1} packages against {target.suite} for {target.arch}")
+    pins = {deb["name"]: deb["version"] for deb in mover.packages() if not mover.frees("deb", deb["name"])}
+    with AptRoom(target.arch, target.sources, release_dir, _package_place(marked, target)) as room:
+        date = room.update()
+        debs = _runtime_debs(room, runtime, mover) if target.primary else []
+        base = room.resolve(room.essential())
+        for name in room.pin(pins):
+            say(f"NOTICE: {name} {pins.pop(name)}: the archive no longer has it, so it moves as well")
+        closure = _pinned(room, [*apt["packages"], target.kernel], base, pins)
+        device = [*base, *room.resolve(apt.get("device_base", []), base)]
+        first = {deb.name for deb in room.resolve(apt["bootstrap"], device)}
+    found: dict[str, Any] = {"date": date}
+    snapshots = [
+        {"uri": source["uri"], "suites": source["suites"], "at": source["snapshot"]}
+        for source in target.sources
+        if "snapshot" in source
+    ]
+    if snapshots:
+        found["snapshots"] = sorted(snapshots, key=lambda each: str(each["uri"]))
+    found["packages"] = [deb.entry(deb.name in first) for deb in closure]
+    return _kernel(closure, target, marked), found, debs
+
+
+def _wheels(marked: Marked, target: Target, mover: Mover, store: BlobStore) -> list[dict[str, Any]]:
+    wanted = marked.content["python"]["requirements"]
+    say(f"resolving {len(wanted)} Python packages for Python {target.python}")
+    held = {wheel["name"]: wheel for wheel in mover.wheels() if not mover.frees("wheel", wheel["name"])}
+    found = resolve_wheels(
+        wanted,
+        target.python,
+        target.platforms,
+        store,
+        constraints={name: wheel["version"] for name, wheel in held.items()},
+        place=marked.place("python", "requirements"),
+    )
+    return [dict(held.get(wheel["name"], wheel)) for wheel in found]
+
+
+def _runtime_debs(room: AptRoom, runtime: Mapping[str, Any], mover: Mover) -> list[dict[str, Any]]:
+    held = {deb["name"]: dict(deb) for deb in mover.image(runtime["name"]).get("debs", [])}
+    if mover.is_image(runtime["name"]):
+        held = {}
+    return [
+        held[name] if name in held and not mover.frees("deb", name) else room.newest(name).entry()
+        for name in sorted(runtime["debs"])
+    ]
+
+
+def _pinned(room: AptRoom, names: Sequence[str], base: Sequence[Deb], pins: dict[str, str]) -> list[Deb]:
+    """Resolve with pins; those that stand in the way of the entry that moves are let go, and that is said."""
+    while True:
+        try:
+            return room.resolve(names, base)
+        except AptConflictError as conflict:
+            held = sorted(conflict.held & set(pins))
+            if not held:
+                raise
+            for name in held:
+                say(f"NOTICE: {name} {pins.pop(name)} does not fit with what moves, so it moves as well")
+            room.pin(pins)
+
+
+def _package_place(marked: Marked, target: Target) -> Any:
+    """Where the release names a package: a function that `AptRoom` asks for its messages."""
+    release = marked.content
+    places = {target.kernel: marked.place(*target.steps, "kernel")}
+    for *steps, names in (
+        ("images", "runtime", "debs", release["images"]["runtime"]["debs"]),
+        ("apt", "device_base", release["apt"].get("device_base", [])),
+        ("apt", "packages", release["apt"]["packages"]),
+    ):
+        places |= {name: marked.place(*steps, number) for number, name in enumerate(names)}
+    return places.get
+
+
+def _kernel(closure: Sequence[Deb], target: Target, marked: Marked) -> dict[str, str]:
+    """The kernel that a meta package stands for, found among what it brings."""
+    found = [deb for deb in closure if re.match(r"linux-image-\d", deb.name)]
+    if len(found) != 1:
+        names = ", ".join(deb.name for deb in found) or "none"
+        raise InputError(
+            f"locking {marked.place(*target.steps, 'kernel')}: kernel {target.kernel}: expected it to bring "
+            "one kernel "
+            "image, "
+            f"found {names}; name the meta package of one flavour"
+        )
+    release = found[0].name.removeprefix("linux-image-")
+    flavour = "rt" if "-rt-" in f"{release}-" else "generic"
+    return {"package": found[0].name, "version": found[0].version, "release": release, "flavour": flavour}
+
+
+def _waived(wheels: Sequence[Mapping[str, Any]], marked: Marked) -> list[dict[str, Any]]:
+    """Wheels with their waivers; one whose licence forbids handing on and that has none is refused."""
+    waivers = {
+        normal_name(name): waiver for name, waiver in marked.content["python"].get("waivers", {}).items()
+    }
+    found = []
+    for wheel in wheels:
+        entry = {key: value for key, value in wheel.items() if key != "waiver"}
+        why = words_forbid(wheel["licence"])
+        if why and wheel["name"] not in waivers:
+            raise InputError(
+                f"locking {marked.place('python', 'requirements')}: {wheel['name']} {wheel['version']}: its "
+                "licence "
+                f"{wheel['licence']!r} does not let it be handed on: {why}; take it out, or add it to "
+                "python.waivers: {NAME: {who: NAME, why: REASON, until: DATE}} once somebody answers for it"
+            )
+        if why:
+            entry["waiver"] = waivers[wheel["name"]]
+        found.append(entry)
+    return found
+
+
+def check_waivers(wheels: Sequence[Mapping[str, Any]], marked: Marked) -> None:
+    """Refuse waivers that no wheel needs.
+
+    Raises:
+        InputError: Naming one, with its line.
+    """
+    waived = {wheel["name"] for wheel in wheels if "waiver" in wheel}
+    for written in marked.content["python"].get("waivers", {}):
+        if normal_name(written) not in waived:
+            raise InputError(
+                f"locking {marked.place('python', 'waivers', written)}: no wheel {written} of this release "
+                "needs a waiver; remove it"
+            )

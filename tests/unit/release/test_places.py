@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every complaint about `release.yml` names the file and the line."""
+
+from __future__ import annotations
+
+# ruff: noqa: E501 - a table of one line per case
+import datetime
+import re
+from pathlib import Path
+
+import pytest
+
+from edgewright.errors import InputError
+from edgewright.release.documents import RELEASE_FILE, load_release, read_release
+from edgewright.release.licences import (
+    expression_fault,
+    forbidden,
+    refuse_expired,
+    waivers,
+    words_forbid,
+)
+from edgewright.release.yamlmarks import read_marked
+
+TEXT = """\
+schema: edgewright.release/v1
+name: tiny
+version: 1.0.0
+os:
+  family: debian
+  suite: bookworm
+  arch: amd64
+  kernel: linux-image-rt-amd64
+apt:
+  sources:
+    - {uri: "archive:debian", suites: [bookworm], components: [main]}
+  packages: [openssl]
+  bootstrap: [openssl]
+python: {version: "3.11", platforms: [any], requirements: []}
+files:
+  - name: tool.deb
+    path: supplied/tool.deb
+    sha256: "0000000000000000000000000000000000000000000000000000000000000000"
+    licence: MIT
+images:
+  runtime: {name: tiny/runtime, licence: MIT, debs: []}
+  models: []
+  extra:
+    - name: tiny/tool
+      version: "1"
+      licence: MIT
+      from: {kind: registry, reference: "registry.example/tool:1"}
+"""
+
+ZEROS = "0" * 64
+
+WAIVER = "    waiver: {who: Legal, why: contract 7, until: 2027-01-31}\n"
+
+BAD = {
+    # name: (text to replace, by what, line of the complaint, words of it)
+    "no YAML": ("name: tiny", "name: [tiny", 3, "is not YAML: while parsing a flow sequence"),
+    "a tab": ("  family:", "\tfamily:", 5, "is not YAML: while scanning for the next token"),
+    "two documents": ("name: tiny", "---\nname: tiny", 2, "but found another document"),
+    "a key twice": ("version: 1.0.0", "name: other", 3, "key 'name' is written twice (first in line 2)"),
+    "a key that is a list": ("name: tiny", "[a]: tiny", 2, "a key must be a word"),
+    "an anchor in itself": ("name: tiny", "name: &a [*a]", 2, "an anchor holds itself"),
+    "an object of Python": ("name: tiny", "name: !!python/name:os.system", 2, "could not determine"),
+    "unknown key": ("  suite: bookworm", "  siute: bookworm", 6, "os: unknown key 'siute', did you mean 'suite'?"),
+    "missing key, told at its mapping": ("  suite: bookworm\n", "", 4, "os: missing 'suite'"),
+    "item of a list": ("[openssl]\n  boot", "[a b]\n  boot", 12, "apt.packages[0]: 'a b' does not match"),
+    "what is copied first": ("bootstrap: [openssl]", "bootstrap: [vim]", 13, "vim not in apt.packages"),
+    "supplied file without digest": (f'    sha256: "{ZEROS}"\n', "", 16, "files[0]: missing 'sha256' (sha256: what"),
+    "digest cut short": (ZEROS, "0" * 63, 18, "64 lower-case hexadecimal digits"),
+    "file without licence": ("    licence: MIT\n", "", 16, "missing 'licence' (licence: an SPDX expression)"),
+    "file from nowhere": ("    path: supplied/tool.deb\n", "", 16, "tool.deb: expected path (supplied) or url"),
+    "fetched file without size": (
+        "path: supplied/tool.deb",
+        "url: https://archive.example/tool.deb",
+        16,
+        "tool.deb: missing 'size' (bytes)",
+    ),
+    "path upwards": ("supplied/tool.deb", "../tool.deb", 17, "expected a path below the release's directory"),
+    "path from the root": ("supplied/tool.deb", "/etc/shadow", 17, "expected a path below"),
+    "name with a slash": ("name: tool.deb", "name: a/tool.deb", 16, "letters, digits and ._+~- only"),
+    "licence misspelt": ("    licence: MIT\n", "    licence: Apache-2\n", 19, "did you mean 'Apache-2.0'?"),
+    "licence no expression": ("    licence: MIT\n", "    licence: MIT OR\n", 19, "is no SPDX expression"),
+    "NVIDIA's licence": (
+        "    licence: MIT\n",
+        "    licence: LicenseRef-NVIDIA-SLA\n",
+        19,
+        "tool.deb: the licence 'LicenseRef-NVIDIA-SLA' does not let it be handed on: NVIDIA's licences allow",
+    ),
+    "non-commercial": ("    licence: MIT\n", "    licence: CC-BY-NC-4.0\n", 19, "it allows non-commercial use only"),
+    "a licence that nobody knows": ("    licence: MIT\n", "    licence: LicenseRef-X\n", 19, "nothing is known of"),
+    "a waiver for nothing": ("    licence: MIT\n", f"    licence: MIT\n{WAIVER}", 20, "needs a waiver; remove it"),
+    "a waiver without a name": (
+        "    licence: MIT\n",
+        "    licence: LicenseRef-X\n    waiver: {why: y, until: 2027-01-31}\n",
+        20,
+        "files[0].waiver: missing 'who' (who: who answers for it)",
+    ),
+    "a waiver until no day": (
+        "    licence: MIT\n",
+        "    licence: LicenseRef-X\n    waiver: {who: me, why: y, until: 2027-02-31}\n",
+        20,
+        "expected a date such as 2027-06-30, got '2027-02-31'",
+    ),
+    "two images of one name": ("name: tiny/tool", "name: tiny/runtime", 24, "two images are called 'tiny/runtime'"),
+    "image from nowhere": ("      from: {kind: registry, ", "      from: {", 27, "missing 'kind'"),
+    "image from an unknown kind": ("kind: registry", "kind: ftp", 27, "'ftp' is not one of"),
+    "archive without digest": (
+        '{kind: registry, reference: "registry.example/tool:1"}',
+        "{kind: oci-archive, path: a.tar}",
+        27,
+        "kind oci-archive: missing 'sha256' (sha256 of the archive file",
+    ),
+    "a key of another kind": ("{kind: registry, ", "{kind: registry, path: a.tar, ", 27, "has no key 'path'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_complaint_names_its_line(case: str, tmp_path: Path) -> None:
+    old, new, line, words = BAD[case]
+    assert TEXT.count(old) >= 1
+    (tmp_path / RELEASE_FILE).write_text(TEXT.replace(old, new, 1))
+    with pytest.raises(InputError) as told:
+        load_release(tmp_path)
+    assert f"{tmp_path / RELEASE_FILE}:{line}: " in str(told.value)
+    assert words in str(told.value)
+
+
+def test_all_complaints_are_told_at_once_in_the_order_of_the_lines(tmp_path: Path) -> None:
+    text = TEXT.replace("arch: amd64", "arch: vax").replace("name: tiny\n", "name: Tiny\nnme: x\n")
+    (tmp_path / RELEASE_FILE).write_text(text)
+    with pytest.raises(InputError) as told:
+        load_release(tmp_path)
+    assert [int(line) for line in re.findall(r"release\.yml:(\d+):", str(told.value))] == [2, 3, 8]
+
+
+def test_the_tiny_release_is_right_and_its_places_are_known(tmp_path: Path) -> None:
+    (tmp_path / RELEASE_FILE).write_text(TEXT)
+    marked, _ = read_release(tmp_path)
+    assert marked.place("os", "arch") == f"{tmp_path / RELEASE_FILE}:7"
+    assert marked.line("images", "extra", 0, "licence") == 26
+    assert marked.line("apt", "packages", 7) == 12, "the nearest place above"
+    assert marked.line("nothing") == 1
+
+
+def test_bytes_that_are_no_text_are_refused_with_their_line(tmp_path: Path) -> None:
+    (tmp_path / RELEASE_FILE).write_bytes(b"schema: x\nname: \xff\xfe\n")
+    with pytest.raises(InputError, match=r"release\.yml:2: it is not YAML: .*save it as UTF-8"):
+        load_release(tmp_path)
+
+
+def test_aliases_give_their_anchors_value_and_cannot_explode(tmp_path: Path) -> None:
+    rows = ["a0: &a0 [x, x]"] + [f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 60)]
+    marked = read_marked("\n".join(rows).encode(), tmp_path / "x.yml")
+    assert marked.content["a1"] == [["x", "x"], ["x", "x"]]
+    assert len(marked.lines) < 400
+
+
+@pytest.mark.parametrize(
+    ("expression", "why"),
+    [
+        ("MIT", None),
+        ("Apache-2.0 WITH LLVM-exception", None),
+        ("LicenseRef-own-work", None),
+        ("LicenseRef-NVIDIA-CUDA OR Apache-2.0", None),
+        ("(MIT AND LicenseRef-NVIDIA-CUDA)", "NVIDIA"),
+        ("LicenseRef-Vendor-EULA", "proprietary"),
+        ("CC-BY-NC-SA-4.0 AND MIT", "non-commercial"),
+    ],
+)
+def test_expressions(expression: str, why: str | None) -> None:
+    assert expression_fault(expression) is None
+    found = forbidden(expression)
+    assert found is None if why is None else found is not None and why in found
+
+
+@pytest.mark.parametrize(
+    ("words", "refused"),
+    [
+        ("BSD License", False),
+        ("MIT AND (Apache-2.0 OR BSD-2-Clause)", False),
+        ("ISC, License :: OSI Approved", False),
+        ("NVIDIA Proprietary Software", True),
+        ("Other/Proprietary License", True),
+        ("Free for non-commercial use", True),
+    ],
+)
+def test_words_of_packages(words: str, refused: bool) -> None:
+    assert (words_forbid(words) is not None) == refused
+
+
+def test_a_waiver_lets_pass_until_its_day(tmp_path: Path) -> None:
+    text = TEXT.replace("    licence: MIT\n", f"    licence: LicenseRef-NVIDIA-SLA\n{WAIVER}", 1)
+    text = text.replace(
+        "requirements: []}", "requirements: [], waivers: {tensorrt: {who: me, why: y, until: 2026-01-01}}}"
+    )
+    (tmp_path / RELEASE_FILE).write_text(text)
+    release, _ = load_release(tmp_path)
+    assert dict(waivers(release)) == {
+        ("python", "waivers", "tensorrt"): {"who": "me", "why": "y", "until": "2026-01-01"},
+        ("files", 0): {"who": "Legal", "why": "contract 7", "until": "2027-01-31"},
+    }
+    refuse_expired(release, "release.yml", datetime.date(2026, 1, 1))
+    with pytest.raises(InputError, match=r"python\.waivers\.tensorrt: the waiver of me ended on 2026-01-01"):
+        refuse_expired(release, "release.yml", datetime.date(2026, 1, 2))
