@@ -25,8 +25,9 @@ test-fast: setup ## Tests without containers and machines, under two minutes
 lint: setup ## ruff, mypy, ansible-lint, yamllint, shellcheck
 	@scripts/lint.sh
 
-bench: setup ## Measure, and write benchmarks/RESULTS.md
+bench: setup ## Measure, and write benchmarks/RESULTS*.md
 	python benchmarks/run.py
+	python benchmarks/bundle.py
 
 readmes: setup ## Write the variable tables of the roles' READMEs from their argument specs
 	python scripts/role_readme.py

@@ -150,7 +150,8 @@ def _sign(args: argparse.Namespace) -> int:
     plain = re.sub(r"[^a-z0-9]+", "-", stem).strip("-")[:40] or "holder"
     name = sign_file(args.file, args.key, key_name(args.name or plain))
     print(
-        f"{args.file}: signed as {name}; bring it back, to be joined with `edgewright keys join KEYS {args.file.name}`"
+        f"{args.file}: signed as {name}; bring it back, to be joined with "
+        f"`edgewright keys join KEYS {args.file.name}`"
     )
     return 0
 

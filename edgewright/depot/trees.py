@@ -11,19 +11,16 @@ from __future__ import annotations
 import gzip
 import html
 import json
-import os
-import subprocess
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from edgewright.depot.blobs import BlobStore
+from edgewright.depot.debfile import control_fields
 from edgewright.depot.keys import ReleaseKey
 from edgewright.depot.manifest import ARCHIVE_KEY
 from edgewright.errors import IntegrityError
-from edgewright.paths import cache_dir
 from edgewright.release.ocitar import canonical_json, image_blobs
 from edgewright.release.wheels import normal_name
 
@@ -79,8 +76,7 @@ def _architecture(
 ) -> tuple[Tree, dict[str, bytes]]:
     """One architecture's packages in the pool, and its indices by path below the suite."""
     tree: Tree = {}
-    with ThreadPoolExecutor(2) as pool:
-        controls = list(pool.map(lambda deb: _control(deb, store), packages))
+    controls = [control_fields(store.path(deb["sha256"]), deb["filename"]).strip("\n") for deb in packages]
     stanzas = []
     for deb, control in zip(packages, controls, strict=True):
         path = f"pool/{deb['filename']}"
@@ -105,23 +101,6 @@ def _apt_release(lock: Mapping[str, Any], suite: str, indices: Mapping[str, byte
         f"Description: Packages of the release {lock['release']['name']} {lock['release']['version']}\n"
         f"SHA256:\n{sums}"
     ).encode()
-
-
-def _control(deb: Mapping[str, Any], store: BlobStore) -> str:
-    """A package's control fields, read once and kept by its sha256."""
-    note: Path = cache_dir() / "control" / str(deb["sha256"])
-    if not note.is_file():
-        done = subprocess.run(
-            ["dpkg-deb", "--field", str(store.path(deb["sha256"]))], capture_output=True, check=False
-        )
-        if done.returncode != 0:
-            told = done.stderr.decode("utf-8", "replace").strip()
-            raise IntegrityError(f"reading {deb['filename']}: it is not a Debian package: {told}")
-        note.parent.mkdir(parents=True, exist_ok=True)
-        part = note.with_suffix(f".{os.getpid()}")
-        part.write_bytes(done.stdout)
-        part.replace(note)
-    return note.read_text("utf-8").strip("\n")
 
 
 def pypi_tree(lock: Mapping[str, Any]) -> Tree:

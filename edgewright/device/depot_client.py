@@ -289,7 +289,9 @@ _CAUSES = (
     ),
     (
         r"Could not connect|Connection (refused|timed out|failed)|Unable to connect|No route to host"
-        r"|unreachable|Could not resolve|Temporary failure|timed out",
+        r"|unreachable|Could not resolve|Temporary failure|timed out"
+        # A forward, such as a twin's, takes the connection and then finds nobody behind it.
+        r"|TLS connection was non-properly terminated|Error in the pull function|Connection reset",
         "the depot at {url} does not answer. Start it on the controller (role depot, or"
         " `edgewright depot up`) and check the cable and the address in depot_client_url",
     ),

@@ -62,24 +62,28 @@ class VmTwin(Twin):
         return self.spec.directory / "disk.qcow2"
 
     def pid(self) -> int | None:
-        """The process id of the twin's QEMU, or None when it does not run."""
+        """The process id of the twin's QEMU, or None when it does not run.
+
+        A QEMU that was killed gives up its memory, and with it its command line, before its disk: it counts
+        as running until the last of its threads is gone, so that the next start finds the disk free.
+        """
         try:
             pid = int((self.spec.directory / "pid").read_text(encoding="ascii"))
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         except (OSError, ValueError):
             return None
+        words = _words(pid)
         ours = qemu.vm_uuid(self.spec).encode()
-        return pid if b"qemu-system" in words[0] and ours in words else None
+        if b"qemu-system" in words[0] and ours in words:
+            return pid
+        return pid if words == [b""] and _is_ending(pid) else None
 
     def is_up(self) -> bool:
         return self.pid() is not None
 
     def accelerator(self) -> str | None:
         pid = self.pid()
-        if pid is None:
-            return None
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        return words[words.index(b"-accel") + 1].split(b",")[0].decode()
+        words = _words(pid) if pid is not None else []
+        return words[words.index(b"-accel") + 1].split(b",")[0].decode() if b"-accel" in words else None
 
     def _start(self) -> None:
         spec = self.spec
@@ -174,3 +178,21 @@ class VmTwin(Twin):
         self.kill()
         forget_host_key(self.spec)
         shutil.rmtree(self.spec.directory, ignore_errors=True)
+
+
+def _words(pid: int) -> list[bytes]:
+    """A process's command line; one empty word for a process that is ending or not there."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return [b""]
+
+
+def _is_ending(pid: int) -> bool:
+    """Whether a process without a command line is a QEMU whose threads are not all gone."""
+    try:
+        name, state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").split("(", 1)[1].rsplit(")", 1)
+        threads = len(list(Path(f"/proc/{pid}/task").iterdir()))
+    except (OSError, IndexError, ValueError):
+        return False
+    return name.startswith("qemu-system") and (threads > 1 or state.split()[0] not in {"Z", "X"})

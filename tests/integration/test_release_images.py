@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -210,11 +211,16 @@ def test_a_file_that_is_no_archive_is_refused(store: BlobStore, tmp_path: Path) 
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def engine() -> Iterator[str]:
     """A podman of its own (storage included) that answers Docker's interface on a socket, with one image."""
     if shutil.which("podman") is None:
         pytest.skip("podman is not installed")
-    folder = tmp_path_factory.mktemp("engine")
+    # Not pytest's own directory: podman takes 50 characters at most, and a socket about 100.
+    with tempfile.TemporaryDirectory(prefix="ew-engine-") as name:
+        yield from _engine(Path(name))
+
+
+def _engine(folder: Path) -> Iterator[str]:
     socket = folder / "s.sock"
     podman = ["podman", "--root", f"{folder}/root", "--runroot", f"{folder}/run", "--storage-driver", "vfs"]
     (folder / "layer.tar").write_bytes(tiny_layer("from an engine"))

@@ -135,6 +135,7 @@ def test_a_trailing_slash_and_the_default_port_mean_the_same_depot() -> None:
 # What apt 2.6.1 said on a device in that state: fixture -> decisive words of the explanation.
 SAID = {
     "not_answering": "does not answer",
+    "closed_at_once": "does not answer",
     "refused_certificate": "refused the device's certificate",
     "foreign_server": "has no certificate of this site's authority",
     "wrong_name": "has no certificate of this site's authority for that address",
