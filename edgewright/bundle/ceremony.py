@@ -22,6 +22,7 @@ from securesystemslib.signer import SSlibKey
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Role, Root
 
+from edgewright.bundle.installer_key import INSTALLER_FIELD, installer_pin, make_pin
 from edgewright.bundle.keyfile import (
     NAME_FIELD,
     is_token,
@@ -114,7 +115,11 @@ class Standing:
 
 
 def build_root(
-    public: Callable[[str], SSlibKey], plan: KeyPlan, version: int, expires: datetime
+    public: Callable[[str], SSlibKey],
+    plan: KeyPlan,
+    version: int,
+    expires: datetime,
+    installer: str | None = None,
 ) -> Metadata[Root]:
     """A root that says what a plan says, without signatures.
 
@@ -123,6 +128,7 @@ def build_root(
         plan: The plan.
         version: The root's version.
         expires: Its end, UTC.
+        installer: SHA-256 of the OpenPGP certificate that signs what a bare controller starts with.
     """
     root = Root(
         version=version,
@@ -133,6 +139,8 @@ def build_root(
     for role in ROLES:
         for name in plan.roles[role].keys:
             root.add_key(public(name), role)
+    if installer is not None:
+        root.unrecognized_fields[INSTALLER_FIELD] = {"keyring_sha256": installer}
     return Metadata(root)
 
 
@@ -365,7 +373,8 @@ def _draft(directory: Path, plan: KeyPlan, version: int, expires: datetime) -> S
     def public(name: str) -> SSlibKey:
         return load_public(directory / plan.keys[name].public, name)
 
-    root = build_root(public, plan, version, expires)
+    installer = installer_pin(load_roots(directory)[version - 1]) if version > 1 else make_pin(directory)
+    root = build_root(public, plan, version, expires, installer)
     before = KeyPlan.load(directory / KEYS_FILE) if version > 1 else plan
     for name in dict.fromkeys((*before.roles["root"].keys, *plan.roles["root"].keys)):
         entry = plan.keys.get(name) or before.keys[name]
@@ -492,6 +501,9 @@ def describe(metadata: Metadata[Root]) -> str:
         told = root.roles[role]
         names = ", ".join(sorted(_called(keyid, [root]) for keyid in told.keyids))
         lines.append(f"  {role}: {told.threshold} of {names}")
+    pin = root.unrecognized_fields.get(INSTALLER_FIELD)
+    if isinstance(pin, dict):
+        lines.append(f"  installer: OpenPGP certificate with sha256 {pin.get('keyring_sha256')}")
     return "\n".join(lines)
 
 

@@ -211,6 +211,7 @@ class KeySet:
             directory: Where it shall be; keys that lie there already are left alone.
         """
         from edgewright.bundle.ceremony import build_root  # noqa: PLC0415 - it imports this module
+        from edgewright.bundle.installer_key import make_pin  # noqa: PLC0415 - pulls in gpg's adapter
 
         if (directory / KEYS_FILE).is_file():
             return cls.open(directory)
@@ -224,7 +225,8 @@ class KeySet:
         roles = {"root": RolePlan(2, people)} | {role: RolePlan(1, ("release",)) for role in RELEASE_ROLES}
         plan = KeyPlan(True, entries, roles)
         draft = cls(directory, plan, {})
-        root = build_root(draft.public, plan, 1, utc_now() + timedelta(days=365 * _DEVELOPMENT_YEARS))
+        end = utc_now() + timedelta(days=365 * _DEVELOPMENT_YEARS)
+        root = build_root(draft.public, plan, 1, end, make_pin(directory))
         for signer in draft.signers("root"):
             sign_with(root, signer)
         (directory / ROOTS).mkdir(exist_ok=True)

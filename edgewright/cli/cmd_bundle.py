@@ -47,6 +47,12 @@ def add(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
         help=f"who signs (default: {KEYS_VARIABLE}, else ~/.config/edgewright/keys, where a set for "
         "development is made when there is none)",
     )
+    build.add_argument(
+        "--no-installer",
+        action="store_true",
+        help="leave out what makes a controller of a bare machine (about 60 MB): for controllers that hold "
+        "Edgewright",
+    )
     build.set_defaults(run=_build)
 
     verify = verbs.add_parser("verify", help="check every byte of a bundle; changes nothing")
@@ -115,11 +121,13 @@ def _keys(args: argparse.Namespace) -> KeySet:
 
 def _build(args: argparse.Namespace) -> int:
     from edgewright.bundle.build import build_bundle  # noqa: PLC0415
+    from edgewright.bundle.installer import installer_files  # noqa: PLC0415
     from edgewright.bundle.trust import group_fingerprint  # noqa: PLC0415
     from edgewright.depot.progress import human_bytes, say  # noqa: PLC0415
 
     keys = _keys(args)
-    result = build_bundle(args.release_dir, args.output, keys)
+    installer = None if args.no_installer else installer_files
+    result = build_bundle(args.release_dir, args.output, keys, installer=installer)
     told = f"bundle {args.output}: {result.index.name}, {result.files} files, {human_bytes(result.size)}"
     told += f", {human_bytes(result.written)} written"
     print(told + (f", {result.removed} older files removed" if result.removed else ""))

@@ -93,6 +93,33 @@ class ReleaseKey:
             apart = _gpg(home, *options, "--detach-sign", data=data)
         return inline, apart
 
+    def certificate(self) -> bytes:
+        """The public key as gpgv's and sqv's key rings hold it: binary.
+
+        Raises:
+            InputError: There is no key, or it cannot be read.
+        """
+        armoured = self.public()
+        if armoured is None:
+            raise InputError(f"reading the release key: there is none in {self._directory}")
+        with self._home() as home:
+            return _gpg(home, "--dearmor", data=armoured)
+
+    def sign_apart(self, data: bytes, moment: datetime) -> bytes:
+        """Sign anything, as of a moment; see `sign`.
+
+        Args:
+            data: What is signed.
+            moment: When it was made, UTC.
+
+        Returns:
+            A detached armoured signature.
+        """
+        with self._home() as home:
+            _gpg(home, "--import", str(self._secret))
+            frozen = _as_of(int(moment.timestamp()), _made(home))
+            return _gpg(home, *frozen, "--digest-algo", "SHA256", "--armor", "--detach-sign", data=data)
+
     @contextmanager
     def _home(self) -> Iterator[Path]:
         if shutil.which("gpg") is None:

@@ -154,7 +154,9 @@ def test_a_damaged_file_in_the_cache_is_told_and_never_named(
     digest = index.depot["apt/pool/one_1.0_all.deb"]
     path = BlobStore().path(digest)
     path.write_bytes(bytes(path.stat().st_size))
-    assert main(["bundle", "build", str(site / "release"), "-o", str(tmp_path / "stick")]) == 4
+    assert (
+        main(["bundle", "build", str(site / "release"), "-o", str(tmp_path / "stick"), "--no-installer"]) == 4
+    )
     told = capsys.readouterr().err
     assert "damaged" in told
     assert "fetching one_1.0_all.deb" in told
@@ -299,7 +301,7 @@ def test_the_command_line(
 ) -> None:
     stick, keys = tmp_path / "stick", tmp_path / "keys"
     monkeypatch.setenv("EDGEWRIGHT_KEYS", str(keys))
-    assert main(["bundle", "build", str(site / "release"), "-o", str(stick)]) == 0
+    assert main(["bundle", "build", str(site / "release"), "-o", str(stick), "--no-installer"]) == 0
     told = capsys.readouterr()
     assert "DEVELOPMENT" in told.err
     assert "fingerprint of the root key: " in told.out
