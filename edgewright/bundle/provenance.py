@@ -164,8 +164,11 @@ def _dependencies(lock: Mapping[str, Any]) -> list[ResourceDescriptor]:
             name=RELEASE_FILE, sha256=lock["release"]["sha256"]
         )
     }
-    debs = [*lock["apt"]["packages"], *(deb for image in lock["images"] for deb in image.get("debs", []))]
-    wheels = [*lock["python"]["wheels"], *(image["wheel"] for image in lock["images"] if "wheel" in image)]
+    targets = [lock, *lock.get("targets", [])]
+    debs = [deb for part in targets for deb in part["apt"]["packages"]]
+    debs += [deb for image in lock["images"] for deb in image.get("debs", [])]
+    wheels = [wheel for part in targets for wheel in part["python"]["wheels"]]
+    wheels += [image["wheel"] for image in lock["images"] if "wheel" in image]
     for entry in [*debs, *wheels, *lock.get("files", [])]:
         name = entry.get("filename") or entry["name"]
         found[name, entry["sha256"]] = _resource(name, entry["sha256"], entry.get("url", ""))

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -128,30 +128,58 @@ def _told(fault: object) -> str:
 
 def _fill(bom: Bom, root: Component, release: Entry, lock: Entry, store: BlobStore) -> None:
     """Add every component, and who needs whom."""
-    suite, arch = lock["os"]["suite"], lock["os"]["arch"]
-    packages, wheels = lock["apt"]["packages"], lock["python"]["wheels"]
+    components: dict[str, Component] = {}
+    needs: dict[str, set[str]] = {}
+    asked, python = set(), release["python"]
     inside = [deb for image in lock["images"] for deb in image.get("debs", [])]
-    components = {deb["filename"]: _deb(deb, suite) for deb in [*packages, *inside]}
-    components |= {wheel["filename"]: _wheel(wheel) for wheel in wheels}
-    components |= {entry["name"]: _file(entry) for entry in lock.get("files", [])}
-    images = {image["name"]: _image(image) for image in lock["images"]}
-    for component in [*components.values(), *images.values()]:
+    for part, version in _targets(release, lock):
+        packages, wheels = part["apt"]["packages"], part["python"]["wheels"]
+        for name, component in _packages(packages, wheels, part["os"]["suite"]):
+            components.setdefault(name, component)  # a file that several targets have is one component
+        found = deb_needs(packages, store)
+        found |= wheel_needs(wheels, python["requirements"], version, part["os"]["arch"], store)
+        for name, others in found.items():
+            needs.setdefault(name, set()).update(others)
+        wanted = {*release["apt"]["packages"], part["kernel"]["package"]}
+        asked |= {deb["filename"] for deb in packages if deb["name"] in wanted}
+    for name, component in _packages(inside, [], lock["os"]["suite"]):
+        components.setdefault(name, component)
+    for name, others in deb_needs(inside, store).items():
+        needs.setdefault(name, set()).update(others)
+    components |= {f"file:{entry['name']}": _file(entry) for entry in lock.get("files", [])}
+    images = [_image(image) for image in lock["images"]]
+    for component in [*components.values(), *images]:
         bom.components.add(component)
 
-    python = release["python"]
-    needs = deb_needs(inside, store) | deb_needs(packages, store)
-    needs |= wheel_needs(wheels, python["requirements"], python["version"], arch, store)
     for name, others in needs.items():
-        bom.register_dependency(components[name], [components[other] for other in others])
-    for image in lock["images"]:
+        bom.register_dependency(components[name], [components[other] for other in sorted(others)])
+    own = [wheel["filename"] for wheel in lock["python"]["wheels"]]  # images are built for the first target
+    for image, component in zip(lock["images"], images, strict=True):
         within = [deb["filename"] for deb in image.get("debs", [])]
-        within += [wheel["filename"] for wheel in wheels] if image["role"] == "runtime" else []
-        bom.register_dependency(images[image["name"]], [components[name] for name in within])
-    asked = {*release["apt"]["packages"], lock["kernel"]["package"]}
+        within += own if image["role"] == "runtime" else []
+        bom.register_dependency(component, [components[name] for name in within])
     held = {other for others in needs.values() for other in others}
-    held |= {deb["filename"] for deb in inside} | {wheel["filename"] for wheel in wheels}
-    direct = {deb["filename"] for deb in packages if deb["name"] in asked} | (components.keys() - held)
-    bom.register_dependency(root, [*(components[name] for name in sorted(direct)), *images.values()])
+    held |= {deb["filename"] for deb in inside} | set(own)
+    direct = asked | (components.keys() - held)
+    bom.register_dependency(root, [*(components[name] for name in sorted(direct)), *images])
+
+
+def _packages(debs: Sequence[Entry], wheels: Sequence[Entry], suite: str) -> Iterator[tuple[str, Component]]:
+    """Components by file name."""
+    for deb in debs:
+        yield deb["filename"], _deb(deb, suite)
+    for wheel in wheels:
+        yield wheel["filename"], _wheel(wheel)
+
+
+def _targets(release: Entry, lock: Entry) -> Iterator[tuple[Entry, str]]:
+    """The lock's targets, its own first, each with the version of Python that runs its wheels."""
+    python = release["python"]["version"]
+    yield lock, python
+    named = {(target["suite"], target["arch"]): target for target in release.get("targets", [])}
+    for part in lock.get("targets", []):
+        target = named.get((part["os"]["suite"], part["os"]["arch"]), {})
+        yield part, target.get("python", {}).get("version", python)
 
 
 def _release(lock: Entry, lock_sha256: str) -> Component:
@@ -228,7 +256,7 @@ def _image(image: Entry) -> Component:
         hashes=_hashes(image["digest"].removeprefix("sha256:")),
         licenses=_licences(image),
         pedigree=Pedigree(ancestors=[_wheel(image["wheel"])]) if "wheel" in image else None,
-        properties=_properties({"image": image["name"]})
+        properties=_properties({"image": image["name"], **_origin(image)})
         + _facts(image, "role", "size", "platform", "sources"),
     )
 

@@ -82,6 +82,20 @@ def test_supplied_files_and_what_others_images_were_are_dependencies_too() -> No
     assert digests["web.tar"] == "44" * 32
 
 
+def test_packages_and_wheels_of_further_targets_are_dependencies_too() -> None:
+    deb = {"filename": "top_1_arm64.deb", "sha256": "55" * 32, "url": "archive:debian/pool/main/top.deb"}
+    wheel = {"filename": "serve-2.0-cp313-cp313-linux_aarch64.whl", "sha256": "66" * 32}
+    target = {"apt": {"packages": [deb, LOCK["apt"]["packages"][0]]}, "python": {"wheels": [wheel]}}
+    made = statement({**LOCK, "targets": [target]}, LOCK_SHA256)["predicate"]["buildDefinition"]
+    listed = made["resolvedDependencies"]
+    digests = {one["name"]: one["digest"]["sha256"] for one in listed}
+    assert len(listed) == len({(one["name"], one["digest"]["sha256"]) for one in listed})
+    assert digests["top_1_arm64.deb"] == "55" * 32
+    assert digests["serve-2.0-cp313-cp313-linux_aarch64.whl"] == "66" * 32
+    alone = statement(LOCK, LOCK_SHA256)["predicate"]["buildDefinition"]["resolvedDependencies"]
+    assert len(listed) == len(alone) + 2
+
+
 def test_the_same_lock_gives_the_same_bytes_in_any_order() -> None:
     turned = {**LOCK, "apt": {**LOCK["apt"], "packages": LOCK["apt"]["packages"][::-1]}}
     assert _signed(statement(turned, LOCK_SHA256)) == _signed()

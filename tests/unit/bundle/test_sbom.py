@@ -153,6 +153,89 @@ def test_everything_is_reached_from_the_release(told: dict[str, Any]) -> None:
     assert {component["bom-ref"] for component in told["components"]} <= reached
 
 
+@pytest.fixture(scope="module")
+def wide(lock: dict[str, Any], store: BlobStore, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The lock with a second target that shares files with the first, and an image made elsewhere."""
+    room = tmp_path_factory.mktemp("arm64")
+    arm64 = {
+        "os": {"family": "debian", "suite": "trixie", "arch": "arm64"},
+        "kernel": {"package": "kernel", "version": "2", "release": "6.12.0-9-rt-arm64", "flavour": "rt"},
+        "apt": {
+            "date": "Thu, 19 Nov 2026 02:12:54 UTC",
+            "packages": [
+                lock["apt"]["packages"][1],  # low, which any architecture runs
+                locks.deb(store, room, "kernel", "arm64"),
+                locks.deb(store, room, "top", "arm64", Depends="low"),
+            ],
+        },
+        "python": {
+            "wheels": [
+                lock["python"]["wheels"][0],
+                locks.wheel(store, "serve", "h11; python_version >= '3.13'", "lone; python_version < '3.13'")
+                | {"filename": "serve-2.0-cp313-cp313-linux_aarch64.whl"},
+                locks.wheel(store, "lone") | {"filename": "lone-2.0-cp313-cp313-linux_aarch64.whl"},
+            ]
+        },
+    }
+    extra = {
+        **{"role": "extra", "name": "edgewright/db", "version": "16", "size": 9, "platform": "linux/amd64"},
+        **{"digest": "sha256:" + "33" * 32, "licence": "PostgreSQL"},
+        "from": {"kind": "registry", "reference": "registry.example/db:16", "digest": "sha256:" + "22" * 32},
+    }
+    return {**lock, "targets": [arm64], "images": [*lock["images"], extra]}
+
+
+@pytest.fixture(scope="module")
+def told_wide(wide: dict[str, Any], store: BlobStore) -> dict[str, Any]:
+    release = locks.release() | {
+        "targets": [{"suite": "trixie", "arch": "arm64", "kernel": "kernel", "python": {"version": "3.13"}}]
+    }
+    loaded: dict[str, Any] = json.loads(make_sbom(release, wide, LOCK_SHA256, store, MOMENT))
+    return loaded
+
+
+def test_further_targets_and_images_made_elsewhere_are_in_it(
+    told_wide: dict[str, Any], wide: dict[str, Any]
+) -> None:
+    """Nothing that the depot of a bundle holds is missing in its bill."""
+    found = [(one["bom-ref"], one["hashes"][0]["content"]) for one in told_wide["components"]]
+    expected = set()
+    for part in [wide, *wide["targets"]]:
+        expected |= {(f"deb:{deb['filename']}", deb["sha256"]) for deb in part["apt"]["packages"]}
+        expected |= {(f"wheel:{one['filename']}", one["sha256"]) for one in part["python"]["wheels"]}
+    for image in wide["images"]:
+        digest = image["digest"]
+        expected |= {(f"image:{image['name']}@{digest}", digest.removeprefix("sha256:"))}
+        expected |= {(f"deb:{deb['filename']}", deb["sha256"]) for deb in image.get("debs", [])}
+    expected |= {(f"file:{entry['name']}", entry["sha256"]) for entry in wide["files"]}
+    assert len(found) == len(set(found))
+    assert set(found) == expected
+
+
+def test_an_image_made_elsewhere_tells_its_licence_and_source(told_wide: dict[str, Any]) -> None:
+    image = _by_name(told_wide)["edgewright/db"]
+    assert image["type"] == "container"
+    assert image["licenses"] == [{"license": {"id": "PostgreSQL"}}]
+    properties = _properties(image)
+    assert properties["edgewright:role"] == "extra"
+    assert properties["edgewright:from_kind"] == "registry"
+    assert properties["edgewright:from_reference"] == "registry.example/db:16"
+
+
+def test_each_target_s_packages_need_those_of_the_same_target(told_wide: dict[str, Any]) -> None:
+    needs = {one["ref"]: one.get("dependsOn", []) for one in told_wide["dependencies"]}
+    assert needs["deb:top_1.0+b1-2_arm64.deb"] == ["deb:low_1.0+b1-2_all.deb"]
+    assert needs["deb:top_1.0+b1-2_all.deb"] == ["deb:low_1.0+b1-2_all.deb", "deb:middle_1.0+b1-2_amd64.deb"]
+    assert needs["wheel:serve-2.0-cp313-cp313-linux_aarch64.whl"] == ["wheel:h11-2.0-py3-none-any.whl"]
+    runtime = next(ref for ref in needs if ref.startswith("image:edgewright/runtime@"))
+    assert not [ref for ref in needs[runtime] if "aarch64" in ref], "the runtime is built for the first"
+    direct = needs["release"]
+    assert {"deb:kernel_1.0+b1-2_amd64.deb", "deb:kernel_1.0+b1-2_arm64.deb"} <= set(direct)
+    assert {"deb:top_1.0+b1-2_arm64.deb", "wheel:serve-2.0-cp313-cp313-linux_aarch64.whl"} <= set(direct)
+    arm64 = next(one for one in told_wide["components"] if one["bom-ref"] == "deb:top_1.0+b1-2_arm64.deb")
+    assert arm64["purl"].endswith("?arch=arm64&distro=trixie")
+
+
 def test_number_and_time_come_from_the_lock(lock: dict[str, Any], store: BlobStore) -> None:
     first = _made(lock, store)
     assert _made(lock, store, MOMENT.astimezone(timezone(timedelta(hours=9)))) == first
