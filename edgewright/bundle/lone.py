@@ -42,6 +42,8 @@ __all__ = [
 DETECTED = "this_machine"
 """Name of the profile that detection writes."""
 
+HOSTS = "hosts.yml"
+
 _DEPOT = "127.0.0.1:9443"
 """Where a lone device's depot listens: the model is served at 8443."""
 
@@ -143,7 +145,7 @@ def site_files(places: Places, machine: Machine, profile: str, cpus: int, suite:
     systemd = Path("/run/systemd/system").is_dir()
     first = max(1, cpus // 2)
     files: dict[str, Any] = {
-        "hosts.yml": {
+        HOSTS: {
             "controller": {"hosts": {"localhost": None}},
             "devices": {"hosts": {machine.name: None}},
         },
@@ -206,7 +208,7 @@ def provision_self(places: Places, site: Path, profile: str | None) -> int:
     name = profile or _same(machine, directories)
     cpus = machine.cpus if name == DETECTED else load_profile(name, directories).cpus
     written = _write(site, site_files(places, machine, name, cpus, str(lock["os"]["suite"])))
-    command = playbook_command(site)
+    command = playbook_command(site / HOSTS)  # the file: profiles/ beside it are no inventory
     say(
         f"provisioning this machine, {machine.name}, as its own controller and device:\n"
         f"  release      {lock['release']['name']} {lock['release']['version']}\n"
@@ -222,15 +224,15 @@ def provision_self(places: Places, site: Path, profile: str | None) -> int:
     if code != 0:
         say(
             "provisioning this machine ended early; when the reason above is mended (or the machine "
-            f"rebooted, where it asks for that), go on with\n  {_program()} controller provision-self --state "
-            f"{places.state} --site {site}"
+            f"rebooted, where it asks for that), go on with\n  {_program()} controller provision-self "
+            f"--state {places.state} --site {site}"
         )
     return code
 
 
-def playbook_command(site: Path) -> list[str]:
+def playbook_command(inventory: Path) -> list[str]:
     """The words that run the installed site.yml on an inventory."""
-    return [str(_bin() / "ansible-playbook"), "-i", str(site / "hosts.yml"), str(collection_root() / "site.yml")]
+    return [str(_bin() / "ansible-playbook"), "-i", str(inventory), str(collection_root() / "site.yml")]
 
 
 def next_steps(places: Places, site: Path) -> str:
@@ -349,7 +351,7 @@ def _same(machine: Machine, directories: Sequence[Path]) -> str:
 def _write(site: Path, files: Mapping[str, Any]) -> list[str]:
     """Write what is missing; hosts.yml last, so that a half-written inventory names no host."""
     written = []
-    for name, content in sorted(files.items(), key=lambda item: (item[0] == "hosts.yml", item[0])):
+    for name, content in sorted(files.items(), key=lambda item: (item[0] == HOSTS, item[0])):
         path = site / name
         if path.exists():
             continue
