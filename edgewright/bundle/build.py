@@ -7,7 +7,7 @@
 The same lock and keys give the same bytes, whatever the directory, the day or the machine's settings: the one
 moment in a bundle is the lock's. Contents are fetched into the cache, verified, and lie on the stick once per
 digest. A build that is killed at any point leaves no bundle (its timestamp goes first and is written last),
-and the next run keeps what was placed.
+and the next run keeps what was placed. A licence's waiver that ended since locking refuses the build.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgewright.bundle.known import Known
 from edgewright.bundle.layout import (
     CHUNK_BYTES,
     INDEX,
@@ -43,6 +44,7 @@ from edgewright.depot.trees import Linked, Tree
 from edgewright.errors import InputError, IntegrityError
 from edgewright.paths import cache_dir
 from edgewright.release.documents import LOCK_FILE, RELEASE_FILE, load_lock, load_release
+from edgewright.release.licences import refuse_expired
 from edgewright.release.lock import stale_images
 
 if TYPE_CHECKING:
@@ -105,12 +107,16 @@ def build_bundle(
     release, _ = load_release(release_dir)
     lock, lock_sha256 = load_lock(release_dir)
     moment = _moment(lock, release_dir)
-    writer = StickWriter(stick)
+    _check_waivers(release, lock, release_dir)
+    known = Known(stick)
+    writer = StickWriter(stick, known)
     key = _apt_key(keys)
     store = BlobStore()
     for line in stale_images(lock, release_dir):
         say(f"NOTICE: {line}; the bundle holds the locked image")
-    job = _Job(release, lock, lock_sha256, release_dir, store, keys, key, moment, installer, chunk_bytes)
+    job = _Job(
+        *(release, lock, lock_sha256, release_dir, store, keys, key, moment, installer, chunk_bytes), known
+    )
     try:
         return _build(job, writer)
     except IntegrityError as error:
@@ -132,6 +138,7 @@ class _Job:
     moment: datetime
     installer: Installer | None
     chunk_bytes: int
+    known: Known
 
 
 def _build(job: _Job, writer: StickWriter) -> BundleResult:
@@ -170,11 +177,19 @@ def _build(job: _Job, writer: StickWriter) -> BundleResult:
         writer.place([last], Progress("writing the index", last.size))
     say("waiting until the stick has everything")
     sync(writer.root)
+    job.known.save()
     say(f"signing {index.name}")
-    sign_bundle(writer.root, job.keys, signed_at=index.signed_at, expires=index.expires)
+    sign_bundle(writer.root, job.keys, signed_at=index.signed_at, expires=index.expires, known=writer.placed)
     writer.settle()
     pieces.append(last)
     return BundleResult(index, len(pieces), sum(piece.size for piece in pieces), writer.written, removed)
+
+
+def _check_waivers(release: Mapping[str, Any], lock: Mapping[str, Any], release_dir: Path) -> None:
+    """Refuse what a waiver no longer lets travel: the day counts on which copies are made."""
+    today = datetime.now(UTC).date()
+    refuse_expired(release, str(release_dir / RELEASE_FILE), today)
+    refuse_expired(lock, str(release_dir / LOCK_FILE), today)
 
 
 def _moment(lock: Mapping[str, Any], release_dir: Path) -> datetime:

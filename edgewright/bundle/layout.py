@@ -13,18 +13,15 @@ be used without a second look.
 
 from __future__ import annotations
 
-import functools
 import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
-from importlib.resources import files
 from typing import Any
 
-import jsonschema
-
+from edgewright.bundle.regular import find_fault
 from edgewright.errors import IntegrityError
 
 __all__ = [
@@ -210,11 +207,10 @@ class BundleIndex:
             IntegrityError: It is not what the schema says, or its halves do not agree.
         """
         content = _parse(data)
-        errors = jsonschema.Draft202012Validator(_schema()).iter_errors(content)
-        first = next(iter(errors), None)
-        if first is not None:
-            place = "/".join(str(step) for step in first.absolute_path) or "the top level"
-            raise _wrong(f"{_short(place)}: {_short(first.message)}")
+        fault = find_fault(content)
+        if fault is not None:
+            place = "/".join(str(step) for step in fault[0]) or "the top level"
+            raise _wrong(f"{_short(place)}: {_short(fault[1])}")
         index = cls(
             release=content["release"],
             version=content["version"],
@@ -344,12 +340,6 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse(text: str) -> Any:
     raise ValueError(f"{_short(text)}: only whole numbers belong here")
-
-
-@functools.cache
-def _schema() -> dict[str, Any]:
-    loaded: dict[str, Any] = json.loads(files("edgewright.bundle").joinpath("bundle.schema.json").read_text())
-    return loaded
 
 
 def _moment(content: Mapping[str, Any], key: str) -> datetime:

@@ -50,7 +50,14 @@ _CHUNK = 1 << 20
 _LEFT_OVER = re.compile(r"\.?[0-9]*\.?(root|targets|snapshot|timestamp)\.json(\..*)?")
 
 
-def sign_bundle(stick: Path, keys: KeySet, *, signed_at: datetime, expires: datetime) -> None:
+def sign_bundle(
+    stick: Path,
+    keys: KeySet,
+    *,
+    signed_at: datetime,
+    expires: datetime,
+    known: Mapping[str, File] | None = None,
+) -> None:
     """Write `metadata/` over all files below `targets/` and `installer/`, and the file `install`.
 
     Args:
@@ -58,6 +65,8 @@ def sign_bundle(stick: Path, keys: KeySet, *, signed_at: datetime, expires: date
         keys: Who signs.
         signed_at: The bundle's own moment, UTC: what its index says.
         expires: From when on it is refused, UTC: what its index says.
+        known: Size and sha256, by name from the stick's top, of files that the caller has placed there and
+            hashed itself; all others are hashed here.
 
     Raises:
         InputError: The files are no bundle, the times disagree, or keys are missing.
@@ -73,7 +82,7 @@ def sign_bundle(stick: Path, keys: KeySet, *, signed_at: datetime, expires: date
             f"({format_time(expires)}); extend it with `edgewright keys rotate root {keys.directory}`"
         )
     roots = {f"{METADATA}/{version}.root.json": data for version, data in keys.roots.items()}
-    files = _files(stick) | {
+    files = _files(stick, known or {}) | {
         name: File(len(data), hashlib.sha256(data).hexdigest()) for name, data in roots.items()
     }
     metadata = _sign(keys, files, expires)
@@ -132,20 +141,34 @@ def _check_index(stick: Path, signed_at: datetime, expires: datetime) -> None:
             )
 
 
-def _files(stick: Path) -> dict[str, File]:
+def _files(stick: Path, known: Mapping[str, File]) -> dict[str, File]:
     """Size and sha256 of every file that is signed."""
     names = list(_found(stick, ""))
     wrong = check_stick_names(names)
     if wrong:
         raise InputError(f"signing {stick}: {wrong}; rename it")
     try:
-        progress = Progress("hashing what is signed", sum((stick / name).stat().st_size for name in names))
+        sizes = {name: (stick / name).stat().st_size for name in names}
+        right = {
+            name: known[name] for name in names if name in known and _fits(stick, known[name], sizes[name])
+        }
+        others = [name for name in names if name not in right]
+        progress = Progress("hashing what is signed", sum(sizes[name] for name in others))
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-            hashed = list(pool.map(lambda name: _hash(stick / name, progress), names))
+            hashed = list(pool.map(lambda name: _hash(stick / name, progress), others))
         progress.close()
-        return dict(zip(names, hashed, strict=True))
+        return right | dict(zip(others, hashed, strict=True))
     except OSError as error:
         raise EdgewrightError(f"signing {stick}: reading {error.filename}: {error.strerror}") from error
+
+
+def _fits(stick: Path, file: File, size: int) -> bool:
+    """Whether a file may be signed by what is known of it; one of another size changed, and is hashed."""
+    if file.size > MAX_FILE_BYTES:
+        raise InputError(
+            f"signing {stick}: {file.size} bytes in one file, expected at most {MAX_FILE_BYTES} (FAT)"
+        )
+    return file.size == size
 
 
 def _found(stick: Path, above: str) -> list[str]:

@@ -8,8 +8,9 @@
         stick.remove_others(names)
 
 A file grows in `.edgewright-build/` and gets its name only when its digest was found right, so that whatever
-has a name may stay after a kill at any moment; the next run hashes it and keeps it. Where the stick is on the
-cache's own file system a whole file is a hard link, hashed all the same.
+has a name may stay after a kill at any moment; the next run hashes it and keeps it, unless it was noted (see
+`known`) and is as it was then. Where the stick is on the cache's own file system a whole file is a hard link,
+hashed all the same.
 """
 
 from __future__ import annotations
@@ -22,11 +23,12 @@ import re
 import shutil
 import stat
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 
+from edgewright.bundle.known import Known
 from edgewright.bundle.layout import (
     DOCUMENTS,
     INDEX,
@@ -35,6 +37,7 @@ from edgewright.bundle.layout import (
     METADATA,
     TARGETS,
     TIMESTAMP,
+    File,
     check_stick_names,
 )
 from edgewright.bundle.parts import Piece
@@ -60,13 +63,16 @@ class StickWriter:
 
     Args:
         root: The directory; made when missing.
+        known: What earlier builds hashed on it; without, all that stays is hashed.
 
     Raises:
         InputError: It holds something else, which stays untouched.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, known: Known | None = None) -> None:
         self.root = root
+        self._known = known
+        self._placed: dict[str, File] = {}
         self._there = self._look()
         self._written = 0
         self._kept = 0
@@ -80,6 +86,7 @@ class StickWriter:
             _mode(self.root, 0o755)
         self._there = self._look()
         self._written = self._kept = 0
+        self._placed = {}
         return self
 
     def __exit__(
@@ -98,6 +105,11 @@ class StickWriter:
     def kept(self) -> int:
         """Bytes that were there already, and right."""
         return self._kept
+
+    @property
+    def placed(self) -> Mapping[str, File]:
+        """Size and sha256 of every file that was placed, or found right."""
+        return self._placed
 
     def need_space(self, pieces: Iterable[Piece]) -> None:
         """Refuse when the pieces can't fit, before anything is written.
@@ -188,6 +200,7 @@ class StickWriter:
                 progress.add(piece.size, fetched=False)
                 with self._lock:
                     self._kept += piece.size
+                self._note(piece, target)
                 return
             found = self._link(piece, new, progress) or self._copy(piece, new, progress)
             if found != piece.sha256:
@@ -202,12 +215,20 @@ class StickWriter:
             new.replace(target)
             with self._lock:
                 self._written += piece.size
+            self._note(piece, target)
+
+    def _note(self, piece: Piece, target: Path) -> None:
+        self._placed[piece.name] = File(piece.size, piece.sha256)
+        if self._known is not None:
+            self._known.note(piece.name, target, piece.sha256)
 
     def _stays(self, target: Path, piece: Piece) -> bool:
         if self._there.get(piece.name) is None:
             return False
-        if self._there[piece.name] == piece.size and _hash(target) == piece.sha256:
-            return True
+        if self._there[piece.name] == piece.size:
+            noted = self._known.find(piece.name, target) if self._known else None
+            if (noted or _hash(target)) == piece.sha256:
+                return True
         target.unlink()
         return False
 
@@ -267,20 +288,22 @@ class StickWriter:
 
     def _walk(self) -> dict[str, int]:
         found = {}
-        waiting = [self.root]
+        waiting = [""]
         while waiting:
-            for path in waiting.pop().iterdir():
-                name = str(path.relative_to(self.root))
-                state = path.lstat()
-                if stat.S_ISDIR(state.st_mode):
-                    waiting.append(path)
-                elif stat.S_ISREG(state.st_mode):
-                    found[name] = state.st_size
-                else:
-                    raise InputError(
-                        f"building a bundle in {self.root}: {name} is a link or a special file, a bundle has "
-                        "none; remove it, or name an empty directory"
-                    )
+            above = waiting.pop()
+            with os.scandir(self.root / above) as entries:
+                for entry in entries:
+                    name = f"{above}{entry.name}"
+                    state = entry.stat(follow_symlinks=False)
+                    if stat.S_ISDIR(state.st_mode):
+                        waiting.append(f"{name}/")
+                    elif stat.S_ISREG(state.st_mode):
+                        found[name] = state.st_size
+                    else:
+                        raise InputError(
+                            f"building a bundle in {self.root}: {name} is a link or a special file, a bundle "
+                            "has none; remove it, or name an empty directory"
+                        )
         return found
 
     def _telling(self, doing: str, name: str) -> _Telling:

@@ -20,19 +20,22 @@ from edgewright.errors import EdgewrightError
 __all__ = ["main"]
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(asked: str = "") -> argparse.ArgumentParser:
+    """The parser: of one command where that is asked for, since loading all of them takes half a second."""
     parser = argparse.ArgumentParser(prog="edgewright", description=edgewright.__doc__)
     parser.add_argument("--version", action="version", version=f"edgewright {edgewright.__version__}")
     subparsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for found in sorted(pkgutil.iter_modules(edgewright.cli.__path__), key=lambda info: info.name):
-        if found.name.startswith("cmd_"):
-            importlib.import_module(f"edgewright.cli.{found.name}").add(subparsers)
+    found = sorted(info.name for info in pkgutil.iter_modules(edgewright.cli.__path__))
+    commands = [name for name in found if name.startswith("cmd_")]
+    for name in [f"cmd_{asked}"] if f"cmd_{asked}" in commands else commands:
+        importlib.import_module(f"edgewright.cli.{name}").add(subparsers)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns its exit code: 0 done, 1-5 by family of error, 130 interrupted."""
-    args = _parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else list(argv)
+    args = _parser(words[0] if words else "").parse_args(words)
     try:
         code: int = args.run(args)
     except EdgewrightError as error:
