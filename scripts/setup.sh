@@ -49,14 +49,17 @@ fi
 
 [ -x .venv/bin/python ] || { say "making .venv with $("$python" --version)"; "$python" -m venv .venv; }
 stamp=.venv/.edgewright-setup
-digest=$({ cat pyproject.toml; .venv/bin/python --version; pwd; } | sha256sum | cut -d' ' -f1)
+digest=$({ cat pyproject.toml scripts/setup.sh; .venv/bin/python --version; pwd; } | sha256sum | cut -d' ' -f1)
 if [ "$(cat "$stamp" 2>/dev/null)" != "$digest" ]; then
   say "installing Python packages into .venv (some minutes the first time)"
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test,lint]'
-  # The checkout stands in the environment as the collection edgewright.factory, under its own names.
+  # The checkout itself stands in the environment as the collection edgewright.factory, under its own names. pip would
+  # put a copy of it there, which no later edit reaches; and it must not write through a link that is there already.
   collections=$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')/ansible_collections
+  rm -rf "$collections/edgewright/factory"
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test,lint]'
+  rm -rf "$collections/edgewright/factory"
   mkdir -p "$collections/edgewright"
-  ln -sfn "$PWD" "$collections/edgewright/factory"
+  ln -s "$PWD" "$collections/edgewright/factory"
   printf '%s\n' "$digest" >"$stamp"
 fi
 say "ready: $(.venv/bin/edgewright --version), $(.venv/bin/ansible --version | sed -n 1p)"

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
+import sysconfig
 import tomllib
 from pathlib import Path
 from types import ModuleType
@@ -35,6 +36,11 @@ role_readme = _script()
 
 def _yaml(path: Path) -> Any:
     return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def test_the_collection_that_ansible_finds_here_is_this_checkout() -> None:
+    found = Path(sysconfig.get_paths()["purelib"]) / "ansible_collections/edgewright/factory"
+    assert found.resolve() == ROOT, "a copy would hide every later edit; run `make setup`"
 
 
 def _options(role: str) -> dict[str, dict[str, Any]]:
