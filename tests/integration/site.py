@@ -108,7 +108,25 @@ class Site:
                 },
             },
         )
+        self.take_in()
         return self
+
+    @property
+    def depot(self) -> Path:
+        """The depot that this site serves."""
+        return self.state / "depots" / "current"
+
+    def take_in(self) -> None:
+        """Build the release's bundle and take it in as the site's depot, as `make provision` does."""
+        keys = {"EDGEWRIGHT_KEYS": str(self.state / "keys")}
+        stick = str(self.directory / "stick")
+        release = str(ROOT / "releases" / "label-reader")
+        self.edgewright("bundle", "build", release, "-o", stick, "--no-installer", **keys)
+        fingerprint = self.edgewright("keys", "fingerprint", keys["EDGEWRIGHT_KEYS"]).stdout.strip()
+        self.edgewright(
+            *("bundle", "install", stick, "--depots", str(self.depot.parent)),
+            *("--trust", str(self.state / "trust"), "--fingerprint", fingerprint),
+        )
 
     def write(self, name: str, content: dict[str, Any]) -> Path:
         """Write one file of the inventory as YAML."""
@@ -125,14 +143,16 @@ class Site:
             "ANSIBLE_FORCE_COLOR": "0",
         }
 
-    def edgewright(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run the `edgewright` command line."""
+    def edgewright(
+        self, *arguments: str, check: bool = True, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run the `edgewright` command line, with some environment variables more."""
         done = subprocess.run(
             [str(BIN / "edgewright"), *arguments],
             capture_output=True,
             text=True,
             cwd=ROOT,
-            env=self.environment(),
+            env=self.environment() | environment,
             check=False,
         )
         assert not check or done.returncode == 0, f"edgewright {arguments}: {done.stdout}\n{done.stderr}"

@@ -248,7 +248,7 @@ def test_wrong_digest_in_the_depot_is_named_and_nothing_is_started(site: Site) -
 
     lock = yaml.safe_load((ROOT / "releases/label-reader/release.lock.yml").read_text())
     (model,) = (image for image in lock["images"] if image["role"] == "model")
-    manifest = site.state / "depot" / "v2" / model["name"] / "manifests" / model["digest"]
+    manifest = site.depot / "v2" / model["name"] / "manifests" / model["digest"]
     kept = manifest.read_bytes()
     site.ssh("systemctl stop edgewright-runtime-a && podman rmi -f -a")
     try:
