@@ -139,7 +139,7 @@ def bench_rebuild(bench: Bench) -> list[str]:
         "## Rebuild after one changed file",
         "",
         f"A text of {changed[0] / 1e3:.0f} kB changes, the release gets a new version, the bundle is built "
-        "on the same stick. What lies there already is hashed again before it is believed. Target: a tenth "
+        "on the same stick. What lies there as the last build noted it is not read again. Target: a tenth "
         "of the cold build.",
         "",
         *table(
