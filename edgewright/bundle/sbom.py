@@ -151,8 +151,8 @@ def _fill(bom: Bom, root: Component, release: Entry, lock: Entry, store: BlobSto
     for component in [*components.values(), *images]:
         bom.components.add(component)
 
-    for name, others in needs.items():
-        bom.register_dependency(components[name], [components[other] for other in sorted(others)])
+    for name, needed in needs.items():
+        bom.register_dependency(components[name], [components[other] for other in sorted(needed)])
     own = [wheel["filename"] for wheel in lock["python"]["wheels"]]  # images are built for the first target
     for image, component in zip(lock["images"], images, strict=True):
         within = [deb["filename"] for deb in image.get("debs", [])]
