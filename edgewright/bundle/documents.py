@@ -9,7 +9,8 @@ The same lock and keys give the same bytes: what a signature scheme draws at ran
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
@@ -62,22 +63,25 @@ def make(  # noqa: PLR0917 - what a build has at hand, in its order
         lock_sha256 = sha256_bytes((release_dir / LOCK_FILE).read_bytes())
     except OSError as error:
         raise InputError(f"reading {release_dir / LOCK_FILE}: {error.strerror}; lock the release") from error
-    documents = {SBOM: make_sbom(release, lock, lock_sha256, store, signed_at)}
-    documents |= _models(lock, store, keys)
+    images = [image for image in lock["images"] if image["role"] == "model"]
+    key = ModelKey(keys.directory, protect=not keys.development)
+    public = key.ensure() if images else b""  # a passphrase is asked for here, not beside other work
+    with ThreadPoolExecutor(1) as beside:  # models are read and hashed while the bill is thought out
+        signing = beside.submit(_models, images, store, key, public)
+        documents = {SBOM: make_sbom(release, lock, lock_sha256, store, signed_at)}
+        documents |= signing.result()
     byproducts = {name: sha256_bytes(data) for name, data in documents.items()}
     return documents | {PROVENANCE: _provenance(statement(lock, lock_sha256, byproducts), keys)}
 
 
-def _models(lock: Mapping[str, Any], store: BlobStore, keys: KeySet) -> dict[str, bytes]:
-    images = [image for image in lock["images"] if image["role"] == "model"]
-    if not images:
-        return {}
-    key = ModelKey(keys.directory, protect=not keys.development)
+def _models(
+    images: Sequence[Mapping[str, Any]], store: BlobStore, key: ModelKey, public: bytes
+) -> dict[str, bytes]:
     documents = {}
     for image in images:
         here = f"models/{image['model']}"
         documents[f"{here}/{SIGNATURE_FILE}"] = sign_model(image["model"], image["digest"], store, key)
-        documents[f"{here}/{PUBLIC_KEY_FILE}"] = key.ensure()
+        documents[f"{here}/{PUBLIC_KEY_FILE}"] = public
     return documents
 
 
