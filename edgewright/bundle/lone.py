@@ -244,8 +244,10 @@ def next_steps(places: Places, site: Path) -> str:
         "  1. write an inventory; in group_vars/all/edgewright.yml:\n"
         f"       edgewright_state_dir: {places.state}\n"
         f"       edgewright_release_dir: {places.release}\n"
-        "     and in group_vars/controller/depot.yml, with this machine's address towards the devices:\n"
         f"       depot_dir: {places.depot}\n"
+        '       depot_client_depot_dir: "{{ depot_dir }}"\n'
+        '       identity_depot_dir: "{{ depot_dir }}"\n'
+        "     and in group_vars/controller/depot.yml, with this machine's address towards the devices:\n"
         "       depot_from_bundle: true\n"
         "       depot_supervisor: systemd\n"
         "       depot_listen: [ADDRESS:8443]\n"
