@@ -165,7 +165,8 @@ def _read(directory: Path) -> Facts:
         )
     if unknown := sorted(set(names) - set(KINDS)):
         raise InputError(
-            f"reading facts in {directory}: {unknown[0]}.yml is of no known kind ({', '.join(KINDS)}); {_HINT}"
+            f"reading facts in {directory}: {unknown[0]}.yml is of no known kind ({', '.join(KINDS)});"
+            f" {_HINT}"
         )
     return Facts({kind: _read_file(kind, names[kind]) for kind in KINDS})
 
@@ -205,7 +206,7 @@ def _check(marked: Marked, kind: str) -> None:
         if list(error.absolute_path)[:1] != ["rows"] or not content.get("rows"):
             told.append((marked.line(*error.absolute_path), error.message))
     rows = content.get("rows")
-    sources = content.get("sources") if isinstance(content.get("sources"), dict) else {}
+    sources: dict[str, Any] = content["sources"] if isinstance(content.get("sources"), dict) else {}
     if isinstance(rows, list):
         for number, row in enumerate(rows):
             told += _check_row(marked, kind, number, row, sources)
@@ -234,9 +235,7 @@ def _check_row(
     if told:
         return told
     if row["source"] not in sources:
-        told.append(
-            (marked.line("rows", number, "source"), f"source {row['source']!r} is not among sources")
-        )
+        told.append((marked.line("rows", number, "source"), f"source {row['source']!r} is not among sources"))
     try:
         datetime.date.fromisoformat(row["date"])
     except ValueError:
@@ -263,7 +262,9 @@ def _check_keys(marked: Marked, kind: str, rows: Sequence[Any]) -> list[tuple[in
         text = " ".join(_plain(value) for value in named if value is not None)
         if text in seen:
             first = marked.line("rows", seen[text])
-            told.append((marked.line("rows", number), f"a second row for {text} (the first is in line {first})"))
+            told.append(
+                (marked.line("rows", number), f"a second row for {text} (the first is in line {first})")
+            )
         seen.setdefault(text, number)
     return told
 

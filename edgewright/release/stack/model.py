@@ -114,10 +114,12 @@ class Problem:
         """The answer for two candidates in any order; None where nothing relates them."""
         if self._order[one.item] > self._order[other.item]:
             one, other = other, one
+        judge = self.judges.get((one.item, other.item))
+        if judge is None:
+            return None
         pair = (one, other)
         if pair not in self._answers:
-            judge = self.judges.get((one.item, other.item))
-            self._answers[pair] = judge(one, other) if judge else None
+            self._answers[pair] = judge(one, other)
         return self._answers[pair]
 
     def level(self, one: Candidate, other: Candidate) -> Level:
@@ -131,9 +133,20 @@ class Problem:
         """The same with other candidates, and with only the named judges; answers are not computed twice."""
         kept = {key: judge for key, judge in self.judges.items() if judges is None or key in judges}
         made = Problem(domains, kept)
-        if judges is None:
-            made._answers = self._answers
+        made._answers = self._answers
         return made
+
+    def known(self) -> Problem:
+        """The same without refusals that only the lack of a fact gives."""
+
+        def only_known(judge: Judge) -> Judge:
+            def judged(one: Candidate, other: Candidate) -> Answer | None:
+                answer = judge(one, other)
+                return answer if answer is None or answer.known else None
+
+            return judged
+
+        return Problem(self.domains, {pair: only_known(judge) for pair, judge in self.judges.items()})
 
     def _key(self, one: str, other: str) -> tuple[str, str]:
         return (one, other) if self._order[one] < self._order[other] else (other, one)

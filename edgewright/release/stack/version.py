@@ -95,7 +95,9 @@ class Clause:
     def fits(self, text: str) -> bool:
         """Whether a version or word passes. A version never equals a word."""
         if not (Version.is_version(text) and Version.is_version(self.operand)):
-            return (text == self.operand) == (self.operator == "==") if self.operator in ("==", "!=") else False
+            return (
+                (text == self.operand) == (self.operator == "==") if self.operator in ("==", "!=") else False
+            )
         found, limit = Version.parse(text), Version.parse(self.operand)
         return {
             "==": found.below(limit),
@@ -156,7 +158,8 @@ class Want:
                 raise InputError(f"{where}: {item} is a word, so only == and != compare it, got {operator}")
             if item in numbers and not Version.is_version(found[2]):
                 raise InputError(
-                    f"{where}: {found[2]!r} is not a version of {item}: expected numbers between dots; {_EXAMPLE}"
+                    f"{where}: {found[2]!r} is not a version of {item}: expected numbers between dots;"
+                    f" {_EXAMPLE}"
                 )
             clauses.append(Clause(operator, found[2]))
         return cls(item, tuple(clauses), origin)
