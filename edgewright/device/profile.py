@@ -76,7 +76,7 @@ class Profile:
     jetson_module: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        """The same with JSON types only, as areas' `want` functions take it; without names that it has none of."""
+        """The same with JSON types only, as areas' `want` functions take it; without empty names."""
         named = {key: value for key, value in asdict(self).items() if value or key not in _OPTIONAL_NAMES}
         return {**named, "power_modes": list(self.power_modes)}
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Answers for pairs, made from facts: full, minor-version compatible, refused, and refused for lack of a fact."""
+"""Answers for pairs, made from facts: full, minor-version compatible, refused, not known."""
 
 from __future__ import annotations
 

@@ -214,6 +214,8 @@ def _of_package(name: str, version: str, where: str) -> list[Found]:
                 return [Found("module-flavour", item[7:], where), Found("module", match[1], where)]
             if item == "cuda" and (named := re.search(r"-(\d+)-(\d+)$", name)):
                 return [Found("cuda", f"{named[1]}.{named[2]}", where)]
+            if item == "cuda":  # the runtime's own third number is no release of the toolkit
+                return [Found("cuda", Version.parse(match[1]).minor, where)]
             return [Found(item, match[1], where)]
     return []
 
@@ -235,14 +237,13 @@ def _match(universe: Universe, each: Found, found: list[Found]) -> Candidate | N
         return _kernel(each, text, found, universe.domains["arch"][0].version)
     version = Version.parse(text)
     flavour = next((other.text for other in found if other.item == "module-flavour"), None)
-    fitting = [
-        one
-        for one in known
-        if version.below(Version.parse(one.version)) or Version.parse(one.version).below(version)
-    ]
-    if each.item == "module" and flavour is not None:
-        fitting = [one for one in fitting if one.data["flavour"] == flavour] or fitting
-    return max(fitting, key=lambda one: Version.parse(one.version), default=None)
+    known = tuple(one for one in known if one.item != "module" or flavour in (None, one.data["flavour"]))
+    named = [(Version.parse(one.version), one) for one in known]
+    places = len(version.numbers)
+    same = [each for each in named if each[0].numbers == version.numbers]
+    wider = [each for each in named if version.below(each[0]) and len(each[0].numbers) < places]
+    within = [each for each in named if each[0].below(version)]
+    return max(same or wider or within, key=lambda each: each[0], default=(version, None))[1]
 
 
 def _kernel(each: Found, text: str, found: list[Found], arch: str) -> Candidate:

@@ -80,8 +80,8 @@ class Libraries:
             )
         if mine["soname"] != soname:
             return refused(
-                f"the TensorRT provider of onnxruntime-gpu {runtime.version} links libnvinfer.so.{soname}, and"
-                f" TensorRT {mine['soname']} brings libnvinfer.so.{mine['soname']}",
+                f"the TensorRT provider of onnxruntime-gpu {runtime.version} links libnvinfer.so.{soname},"
+                f" and TensorRT {mine['soname']} brings libnvinfer.so.{mine['soname']}",
                 row,
                 mine,
             )

@@ -113,12 +113,13 @@ def make_universe(
     found = makers[kind](profile, facts, on)
     domains = {"arch": (Candidate("arch", profile["arch"]),), **found}
     relations = (JetsonRelations if kind == "tegra" else Relations)(facts, waiver, on)
+    judges = {pair: judge for pair, judge in relations.judges().items() if set(pair) <= set(domains)}
     order = {"nvidia": _DISCRETE, "tegra": _TEGRA, "none": _PLAIN}[kind]
     return Universe(
         profile["name"],
         kind,
         {item: domains[item] for item in order},
-        relations.judges(),
+        judges,
         facts,
         waiver,
         on,
