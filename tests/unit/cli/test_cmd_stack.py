@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -208,3 +211,18 @@ def test_a_sites_profile_and_facts_are_used(capsys: pytest.CaptureFixture[str], 
     code, text = run(capsys, *options)
     assert code == 2
     assert "no fact names the GPU 'site-card'" in text
+
+
+@pytest.mark.parametrize("wants", [("tensorrt", "onnxruntime-gpu"), ("tensorrt>=11", "onnxruntime-gpu")])
+def test_the_same_question_has_the_same_answer_in_every_process(wants: tuple[str, ...]) -> None:
+    """Python's own order of sets differs between processes; an answer must not."""
+    argv = [sys.executable, "-m", "edgewright.cli.main", "stack", "solve", "--profile", "x86_t4", "--json"]
+    argv += ["--on", "2026-11-21", *(word for want in wants for word in ("--want", want))]
+    answers = {
+        subprocess.run(
+            argv, env={**os.environ, "PYTHONHASHSEED": seed}, cwd=ROOT, capture_output=True, check=False
+        ).stdout
+        for seed in ("0", "1", "4711")
+    }
+    assert len(answers) == 1
+    assert json.loads(answers.pop())["schema"] == "edgewright.stack/v1"

@@ -86,8 +86,8 @@ REFUSED = {
         *("no verified source names the GPUs that cudnn 9.28.0 has code for", "PyPI"),
     ),
     "driver whose suites nobody read": (
-        *("x86_t4", "driver>=590"),
-        *("no verified source names the kernels of", ""),
+        *("x86_t4", "driver>=600"),
+        *("no verified source names the kernels of", "was not read"),
     ),
     "JetPack 6 on Thor": (
         *("agx_thor", "jetpack==6.2"),
