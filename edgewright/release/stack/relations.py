@@ -290,25 +290,24 @@ class Relations(Libraries):
         row, version = row_of(cuda), Version.parse(driver.version)
         cuda_version = Version.parse(cuda.version)
         toolkit, branch = row["toolkit_driver"], row["branch"]
+        floor = self.facts.one("cuda_majors", major=cuda_version.major)
+        least = floor["driver_min"] if floor else None
+        if least is not None and version < Version.parse(least):
+            return refused(f"CUDA {cuda_version.major} needs driver {least} or newer to run at all", floor)
         if toolkit is None and branch is None:
             return unknown(f"no verified source names the driver that CUDA {cuda.version} needs", row)
         if toolkit is not None and version >= Version.parse(toolkit):
             return full(f"CUDA {cuda.version} came with driver {toolkit}", row)
         if toolkit is None and version.major >= branch:
             return full(f"CUDA {cuda.version} belongs to driver branch R{branch}", row)
-        floor = self.facts.one("cuda_majors", major=cuda_version.major)
         needs = toolkit or f"R{branch}"
-        if floor is None or floor["driver_min"] is None:
+        if least is None:
             return unknown(
                 f"no verified source names the oldest driver of CUDA {cuda_version.major}", row, floor
             )
-        if version < Version.parse(floor["driver_min"]):
-            return refused(
-                f"CUDA {cuda_version.major} needs driver {floor['driver_min']} or newer to run at all", floor
-            )
         return minor(
             f"CUDA {cuda.version} came with driver {needs}; on {driver.version} it runs by minor-version"
-            f" compatibility (CUDA {cuda_version.major} from {floor['driver_min']} on), without what is newer"
+            f" compatibility (CUDA {cuda_version.major} from {least} on), without what is newer"
             " than the driver",
             row,
             floor,
