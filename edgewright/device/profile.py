@@ -35,13 +35,15 @@ __all__ = [
 
 SCHEMA = "edgewright.profile/v1"
 ARCHES = ("amd64", "arm64")
-BOOT_MECHANISMS = ("grub", "extlinux", "none")
+BOOT_MECHANISMS = ("grub", "extlinux", "firmware", "none")
 GPUS = ("none", "nvidia", "tegra")
+_OPTIONAL_NAMES = ("gpu_model", "jetson_module")
 # Above this a number is a slip of the keyboard, not a device: Linux' own NR_CPUS limit on amd64 is 8192.
 MAX_CPUS = 8192
 MAX_MEMORY_MIB = 64 * 1024 * 1024
 
 _NAME = re.compile(r"^[a-z0-9][a-z0-9_-]{0,62}$")
+_MODULE = re.compile(r"^p[0-9]{4}-[0-9]{4}$")
 
 
 @dataclass(frozen=True)
@@ -53,10 +55,13 @@ class Profile:
         arch: Debian's word for the architecture.
         cpus: logical CPUs, numbered 0 to cpus - 1.
         memory_mib: main memory in MiB.
-        boot: what chooses the kernel at power on; `none` where the device has no kernel of its own.
+        boot: what chooses the kernel at power on: `firmware` where the board's own firmware does (Raspberry
+            Pi); `none` where the device has no kernel of its own.
         gpu: `none`, `nvidia` (a discrete card) or `tegra` (Jetson).
         power_modes: names of the modes that the device's power tool knows; empty when it has none.
         description: one line for a person.
+        gpu_model: the GPU's name in the facts (`edgewright/data/facts/gpus.yml`); empty where there is none.
+        jetson_module: a Jetson module's part number, such as `p3767-0003`; empty elsewhere.
     """
 
     name: str
@@ -67,10 +72,13 @@ class Profile:
     gpu: str
     power_modes: tuple[str, ...] = ()
     description: str = ""
+    gpu_model: str = ""
+    jetson_module: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        """The same with JSON types only, as areas' `want` functions take it."""
-        return {**asdict(self), "power_modes": list(self.power_modes)}
+        """The same with JSON types only, as areas' `want` functions take it; without empty names."""
+        named = {key: value for key, value in asdict(self).items() if value or key not in _OPTIONAL_NAMES}
+        return {**named, "power_modes": list(self.power_modes)}
 
 
 def carried_profiles() -> Path:
@@ -138,7 +146,7 @@ def parse_profile(name: str, text: str, source: str) -> Profile:
     where = f"profile {name} ({source})"
     raw = _yaml.load_mapping(text, where, SCHEMA)
     required = {"schema", "arch", "cpus", "memory_mib", "boot", "gpu"}
-    allowed = required | {"power_modes", "description"}
+    allowed = required | {"power_modes", "description", "gpu_model", "jetson_module"}
     unknown = sorted(str(key) for key in raw if key not in allowed)
     if unknown:
         near = difflib.get_close_matches(unknown[0], sorted(allowed), n=1)
@@ -164,7 +172,25 @@ def parse_profile(name: str, text: str, source: str) -> Profile:
         gpu=_choice(where, raw, "gpu", GPUS),
         power_modes=tuple(modes),
         description=description,
+        gpu_model=_named(where, raw, "gpu_model", ("nvidia", "tegra"), _NAME),
+        jetson_module=_named(where, raw, "jetson_module", ("tegra",), _MODULE),
     )
+
+
+def _named(where: str, raw: Mapping[str, Any], key: str, gpus: Sequence[str], form: re.Pattern[str]) -> str:
+    """An optional name that only profiles with certain values of `gpu` may have."""
+    if key not in raw:
+        return ""
+    value = raw[key]
+    if raw["gpu"] not in gpus:
+        raise InputError(
+            f"{where}: {key} is {value!r} where gpu is {raw['gpu']!r}; only a profile with gpu:"
+            f" {' or '.join(gpus)} has a {key}"
+        )
+    if not isinstance(value, str) or not form.match(value):
+        example = "p3767-0003" if key == "jetson_module" else "t4"
+        raise InputError(f"{where}: {key}: expected a name such as {example}, got {value!r}")
+    return value
 
 
 def _choice(where: str, raw: Mapping[str, Any], key: str, choices: Sequence[str]) -> str:

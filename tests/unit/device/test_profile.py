@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -136,3 +137,46 @@ def test_a_host_without_a_profile_is_told_what_there_is(tmp_path: Path) -> None:
     )
     assert message.endswith(", ".join(known_profiles(directories)))
     assert "orin" in message
+
+
+CARD = """\
+schema: edgewright.profile/v1
+arch: amd64
+cpus: 8
+memory_mib: 16384
+boot: grub
+gpu: nvidia
+gpu_model: t4
+"""
+
+JETSON = CARD.replace("gpu: nvidia\ngpu_model: t4", "gpu: tegra\ngpu_model: orin\njetson_module: p3767-0003")
+
+
+def test_a_profile_may_name_its_gpu_and_module() -> None:
+    assert parse_profile("card", CARD, "x").as_dict()["gpu_model"] == "t4"
+    found = parse_profile("jetson", JETSON, "x").as_dict()
+    assert (found["gpu_model"], found["jetson_module"]) == ("orin", "p3767-0003")
+
+
+def test_names_that_a_profile_has_none_of_are_left_out() -> None:
+    assert "jetson_module" not in parse_profile("card", CARD, "x").as_dict()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("gpu: nvidia", "gpu: none", "gpu_model is 't4' where gpu is 'none'"),
+        ("gpu_model: t4", "gpu_model: NVIDIA T4", "gpu_model: expected a name such as t4"),
+        ("gpu_model: t4", "gpu_model: 4", "gpu_model: expected a name such as t4"),
+        ("gpu_model: t4", "jetson_module: p3767-0003", "jetson_module is 'p3767-0003' where gpu is 'nvidia'"),
+        ("boot: grub", "boot: bios", "boot: expected one of grub, extlinux, firmware, none"),
+    ],
+)
+def test_a_wrong_name_of_hardware_is_refused(old: str, new: str, message: str) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
+        parse_profile("card", CARD.replace(old, new), "x")
+
+
+def test_a_jetson_module_is_a_part_number() -> None:
+    with pytest.raises(InputError, match="jetson_module: expected a name such as p3767-0003"):
+        parse_profile("jetson", JETSON.replace("p3767-0003", "Orin Nano"), "x")

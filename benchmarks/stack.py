@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How long the NVIDIA stack takes to solve, on all the facts that there are.
+
+Solves questions of each kind, with a stack and without, on a universe made anew each time; prints medians and
+the size of the universe. Nothing is asserted.
+
+    python benchmarks/stack.py [--repeats 20]
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import math
+import statistics
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from edgewright.device.profile import carried_profiles, load_profile  # noqa: E402  the path above
+from edgewright.release.stack.facts import carried_facts, load_facts  # noqa: E402
+from edgewright.release.stack.solve import problem_of, solve  # noqa: E402
+from edgewright.release.stack.universe import NUMBERS, WORDS, Universe, make_universe  # noqa: E402
+from edgewright.release.stack.version import Want  # noqa: E402
+
+ALL = "tensorrt onnxruntime-gpu container-toolkit"
+QUESTIONS = (
+    ("x86_t4", ""),
+    ("x86_t4", "tensorrt>=10,<11 driver>=535"),
+    ("x86_t4", ALL),
+    ("x86_h200", f"{ALL} suite==bookworm cuda<13"),
+    ("agx_thor", "tensorrt cudnn kernel-flavour==rt"),
+    ("x86_t4", "tensorrt>=11 onnxruntime-gpu"),
+    ("x86_t4", f"{ALL} suite==bookworm driver<536 cuda>=13"),
+    ("x86_t4", "suite==bookworm module-flavour==open driver==535.309.01"),
+    ("orin_nano_8gb", "l4t==36.4.3 cuda==12.2"),
+)
+
+
+def universe_of(profile: str) -> Universe:
+    """A profile's universe on all facts."""
+    found = load_profile(profile, [carried_profiles()])
+    return make_universe(found.as_dict(), load_facts(), None, datetime.date(2026, 11, 21))
+
+
+def main() -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description="Time the resolver of the NVIDIA stack.")
+    parser.add_argument(
+        "--repeats", type=int, default=20, help="runs of each question; the median is printed"
+    )
+    repeats: int = parser.parse_args().repeats
+    begun = time.perf_counter()
+    facts = load_facts(carried_facts())
+    print(
+        f"reading {sum(map(len, facts.rows.values()))} facts: {(time.perf_counter() - begun) * 1000:.0f} ms"
+    )
+    load_facts()
+    print("| profile | wants | answer | items | combinations | median ms | worst ms |")
+    print("|---|---|---|---|---|---|---|")
+    for profile, text in QUESTIONS:
+        wants = [Want.parse(part, WORDS, NUMBERS) for part in text.split()]
+        times = []
+        for _ in range(repeats):
+            universe = universe_of(profile)
+            begun = time.perf_counter()
+            outcome = solve(universe, wants)
+            times.append((time.perf_counter() - begun) * 1000)
+        domains = problem_of(universe, wants).domains
+        size = math.prod(len(each) for each in domains.values())
+        answer = "fits" if outcome.ok else "refused"
+        print(
+            f"| {profile} | {text or 'nothing'} | {answer} | {len(domains)} | {size:.1e} "
+            f"| {statistics.median(times):.1f} | {max(times):.1f} |"
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
