@@ -72,6 +72,19 @@ class TakeInResult:
     linked: int
     removed: tuple[str, ...]
 
+    def told(self, depot: Path, name: str) -> str:
+        """What was done, for a person: lines.
+
+        Args:
+            depot: Where the depot is, as the person knows it.
+            name: The bundle's release and version.
+        """
+        if not self.changed:
+            return f"depot {depot}: {name} is served already, nothing to do"
+        first = f"depot {depot}: {name} is served now, {human_bytes(self.copied)} from the stick"
+        gone = [f"  removed {name}" for name in self.removed]
+        return "\n".join([f"{first}, {human_bytes(self.linked)} were here already", *gone])
+
 
 def release_name(index: BundleIndex) -> str:
     """The directory name of a bundle's release."""

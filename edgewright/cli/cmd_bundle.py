@@ -181,19 +181,11 @@ def _own_fingerprint() -> str | None:
 
 def _install(args: argparse.Namespace) -> int:
     from edgewright.bundle.takein import take_in  # noqa: PLC0415
-    from edgewright.depot.progress import human_bytes  # noqa: PLC0415
 
     with _open(args, args.trust) as bundle:
         result = take_in(bundle, args.depots, args.keep)
         bundle.accept()
-        name = bundle.index.name
-    if not result.changed:
-        print(f"depot {args.depots}: {name} is served already, nothing to do")
-        return 0
-    told = f"depot {args.depots}: {name} is served now, {human_bytes(result.copied)} from the stick"
-    print(f"{told}, {human_bytes(result.linked)} were here already")
-    for gone in result.removed:
-        print(f"  removed {gone}")
+        print(result.told(args.depots, bundle.index.name))
     return 0
 
 

@@ -92,17 +92,10 @@ def _prefix(parser: argparse.ArgumentParser) -> None:
 
 def _take_in(args: argparse.Namespace) -> int:
     from edgewright.bundle.controller import Places, take_in_bundle  # noqa: PLC0415 - others start without it
-    from edgewright.depot.progress import human_bytes  # noqa: PLC0415
 
     places = Places(args.state.absolute())
     bundle, result = take_in_bundle(args.stick, places, args.keep, args.fingerprint)
-    if not result.changed:
-        print(f"depot {places.depot}: {bundle.index.name} is served already, nothing to do")
-        return 0
-    told = f"depot {places.depot}: {bundle.index.name}, {human_bytes(result.copied)} from the stick"
-    print(f"{told}, {human_bytes(result.linked)} were here already")
-    for gone in result.removed:
-        print(f"  removed {gone}")
+    print(result.told(places.depot, bundle.index.name))
     return 0
 
 
