@@ -7,7 +7,7 @@ release, of how the model is run, or of the intent asks for a new acceptance.
 
 Items of `have` and `want`:
 
-    accepted_for  sha256 over release, image digests, kernel, isolated CPUs, files of the runtime, intent
+    accepted_for  sha256 over release, image digests, kernel, packages, isolated CPUs, runtime's files, intent
     verdict       the verdict of that acceptance; `want` has `pass`, or `inconclusive` where the
                   inventory accepts that (a twin under emulation can't do better on time)
 
@@ -66,6 +66,7 @@ def want(variables: Mapping[str, Any], profile: Mapping[str, Any], lock: Mapping
             f"acceptance_model: expected one of {', '.join(models)}, which the lock has, got {model!r}"
         )
     wanted = intent(variables.get("acceptance_intent"))
+    recorded = sorted({*runtime.PACKAGES, *PACKAGES, lock["kernel"]["package"]})
     accept_inconclusive = variables.get("acceptance_accept_inconclusive")
     if not isinstance(accept_inconclusive, bool):
         raise InputError(
@@ -75,6 +76,10 @@ def want(variables: Mapping[str, Any], profile: Mapping[str, Any], lock: Mapping
         "release": {"name": lock["release"]["name"], "version": lock["release"]["version"]},
         "images": {"runtime": image["digest"], **{name: entry["digest"] for name, entry in models.items()}},
         "kernel": lock["kernel"]["release"],
+        # What the record states of packages must stay true: an update of one is a device to be accepted anew.
+        "packages": {
+            entry["name"]: entry["version"] for entry in lock["apt"]["packages"] if entry["name"] in recorded
+        },
         "cpus": format_cpus(isolated),
         "files": serving["files"],
         "intent": wanted,
@@ -97,7 +102,7 @@ def want(variables: Mapping[str, Any], profile: Mapping[str, Any], lock: Mapping
             "frontend": serving["at"]["frontend"],
             "container": serving["at"]["container"],
             "identity": serving["at"]["identity"],
-            "packages": sorted({*runtime.PACKAGES, *PACKAGES, lock["kernel"]["package"]}),
+            "packages": recorded,
             "images": subject["images"],
             "duration_s": _number(variables, "acceptance_duration_s", 1, MAX_DURATION_S, "seconds"),
             "rate_hz": _number(variables, "acceptance_rate_hz", 0.001, MAX_RATE_HZ, "requests a second"),

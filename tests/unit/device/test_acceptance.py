@@ -39,6 +39,17 @@ NEW_ACCEPTANCE: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "kernel": ({}, {"kernel": {**lock()["kernel"], "release": "6.1.0-10-rt-amd64"}}),
     "image": ({}, {"images": [{**lock()["images"][0], "digest": "sha256:" + "c" * 64}, lock()["images"][1]]}),
     "model": ({}, {"images": [lock()["images"][0], {**lock()["images"][1], "digest": "sha256:" + "c" * 64}]}),
+    "package": (
+        {},
+        {
+            "apt": {
+                "packages": [
+                    {**entry, "version": "99"} if entry["name"] == "nginx" else entry
+                    for entry in lock()["apt"]["packages"]
+                ]
+            }
+        },
+    ),
     "CPUs": ({"isolation_cpus": "1-3"}, {}),
     "intent": ({"acceptance_intent": {"latency_p99_ms": 49, "wakeup_worst_us": 100}}, {}),
     "threads": ({"runtime_threads": 1}, {}),
