@@ -16,10 +16,12 @@ import os
 import re
 import subprocess
 from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 
 from edgewright.errors import InputError, MissingToolError
 
-__all__ = ["ARCHIVES", "VARIABLE", "address", "parse_targets", "parse_variable"]
+__all__ = ["ARCHIVES", "VARIABLE", "address", "parse_targets", "parse_variable", "release_date"]
 
 ARCHIVES: Mapping[str, tuple[str, str]] = {
     "debian": ("Debian", "Debian"),
@@ -116,3 +118,13 @@ def _host_archives() -> dict[str, str]:
             f"finding Debian's archives: apt-get is not installed here; name them in {VARIABLE}"
         ) from error
     return parse_targets(done.stdout)
+
+
+def release_date(text: str) -> datetime:
+    """A date of an archive's Release file, RFC 5322, in UTC; one without a zone is UTC.
+
+    Raises:
+        ValueError: it is no such date.
+    """
+    found = parsedate_to_datetime(text)
+    return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)

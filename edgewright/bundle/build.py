@@ -12,7 +12,6 @@ and the next run keeps what was placed. A licence's waiver that ended since lock
 
 from __future__ import annotations
 
-import email.utils
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgewright.archives import release_date
 from edgewright.bundle.known import Known
 from edgewright.bundle.layout import (
     CHUNK_BYTES,
@@ -196,13 +196,12 @@ def _moment(lock: Mapping[str, Any], release_dir: Path) -> datetime:
     """The lock's own moment: the date of the newest index that it was made from."""
     text = str(lock["apt"]["date"])
     try:
-        moment = email.utils.parsedate_to_datetime(text)
+        return release_date(text)
     except ValueError as error:
         raise InputError(
             f"reading {release_dir / LOCK_FILE}: apt.date: expected a date such as Thu, 19 Nov 2026 02:12:54 "
             f"UTC, got {text!r}; lock the release anew with `edgewright release lock {release_dir}`"
         ) from error
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _apt_key(keys: KeySet) -> ReleaseKey:

@@ -8,7 +8,6 @@ key ring nor a running agent is touched, and its socket's path stays short.
 
 from __future__ import annotations
 
-import email.utils
 import os
 import shutil
 import subprocess
@@ -18,6 +17,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from edgewright.archives import release_date
 from edgewright.depot.progress import say
 from edgewright.errors import EdgewrightError, InputError, MissingToolError
 
@@ -139,13 +139,12 @@ def _date(data: bytes) -> int | None:
         if line.startswith(b"Date:"):
             text = line.removeprefix(b"Date:").strip().decode("utf-8", "replace")
             try:
-                moment = email.utils.parsedate_to_datetime(text)
+                return int(release_date(text).timestamp())
             except ValueError as error:
                 raise InputError(
                     f"signing the apt repository: expected a Date such as Thu, 19 Nov 2026 02:12:54 UTC, "
                     f"got {text!r}; correct apt.date of the lock: lock the release anew"
                 ) from error
-            return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
     return None
 
 

@@ -25,12 +25,11 @@ import urllib.parse
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from edgewright.archives import address
+from edgewright.archives import address, release_date
 from edgewright.errors import InputError, MissingToolError, UnreachableError
 
 __all__ = ["AptConflictError", "AptRoom", "Deb"]
@@ -163,7 +162,7 @@ class AptRoom:
                 dates.append(told["Date"].strip())
         if not dates:
             raise UnreachableError("reading the package indices: no source has a Release file with a date")
-        return max(dates, key=_moment)
+        return max(dates, key=release_date)
 
     def essential(self) -> list[str]:
         """Names of what every installation has: essential and required packages, and apt.
@@ -346,25 +345,19 @@ def _key(source: Mapping[str, Any], release_dir: Path) -> Path:
     return key
 
 
-def _moment(text: str) -> datetime:
-    """A date of a Release file; one without a zone is UTC."""
-    found = parsedate_to_datetime(text)
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
-
-
 def _check_snapshot(what: str, told: Mapping[str, str], snapshot: str) -> None:
     """Judge an index by the moment that the release names, instead of this host's clock."""
     moment = datetime.strptime(snapshot, _SNAPSHOT).replace(tzinfo=UTC)
     if "Date" not in told:
         raise InputError(f"reading {what}: its Release file has no Date, so it cannot stand for {snapshot}")
-    made = _moment(told["Date"])
+    made = release_date(told["Date"])
     if made > moment:
         raise InputError(
             f"reading {what}: expected an index no younger than the snapshot {snapshot}, it was made on "
             f"{told['Date']}; is the address that of a snapshot archive? Correct uri or snapshot in "
             "release.yml"
         )
-    if "Valid-Until" in told and _moment(told["Valid-Until"]) < moment:
+    if "Valid-Until" in told and release_date(told["Valid-Until"]) < moment:
         raise InputError(
             f"reading {what}: its index was valid until {told['Valid-Until']}, which is before the snapshot "
             f"{snapshot}: the archive had stopped then; correct uri or snapshot in release.yml"

@@ -104,3 +104,16 @@ def test_a_host_without_apt_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     monkeypatch.setenv("PATH", str(tmp_path / "empty"))
     with pytest.raises(MissingToolError, match="apt-get is not installed"):
         archives.address("archive:debian")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Thu, 19 Nov 2026 02:12:54 UTC", "Thu, 19 Nov 2026 02:12:54", "Thu, 19 Nov 2026 04:12:54 +0200"],
+)
+def test_a_release_files_date_is_in_utc(text: str) -> None:
+    assert archives.release_date(text).isoformat() == "2026-11-19T02:12:54+00:00"
+
+
+def test_what_is_no_date_is_refused() -> None:
+    with pytest.raises(ValueError, match="soon"):
+        archives.release_date("soon")
