@@ -42,9 +42,9 @@ from benchmarks.bundle_serving import bench_apt, bench_depot  # noqa: E402
 from benchmarks.bundle_world import make_world  # noqa: E402
 from benchmarks.run import machine  # noqa: E402
 from edgewright.bundle.build import build_bundle  # noqa: E402
+from edgewright.bundle.medium import sync  # noqa: E402
 from edgewright.bundle.modelsigning import ModelKey  # noqa: E402
 from edgewright.bundle.verify import open_bundle  # noqa: E402
-from edgewright.bundle.writer import sync  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "RESULTS-bundle.md"
 MODEL_SIGNING = Path(sys.executable).with_name("model_signing")

@@ -35,7 +35,7 @@ from edgewright.bundle.layout import (
     document_name,
 )
 from edgewright.bundle.parts import Piece, pieces_of, split
-from edgewright.bundle.writer import StickWriter, sync
+from edgewright.bundle.writer import StickWriter
 from edgewright.depot.blobs import BlobStore, sha256_bytes, sha256_file
 from edgewright.depot.build import make_tree
 from edgewright.depot.keys import ReleaseKey
@@ -176,7 +176,7 @@ def _build(job: _Job, writer: StickWriter) -> BundleResult:
         removed = writer.remove_others([*(piece.name for piece in pieces), INDEX])
         writer.place([last], Progress("writing the index", last.size))
     say("waiting until the stick has everything")
-    sync(writer.root)
+    writer.flush()
     job.known.save()
     say(f"signing {index.name}")
     sign_bundle(writer.root, job.keys, signed_at=index.signed_at, expires=index.expires, known=writer.placed)
