@@ -146,9 +146,7 @@ def _build(job: _Job, writer: StickWriter) -> BundleResult:
 
     tree = make_tree(job.lock, job.release, job.release_dir, job.key, job.store, check=False)
     depot, contents = _contents(tree, job.store)
-    with ThreadPoolExecutor(2) as pool:  # each keeps two cores busy with a large file
-        found = pool.map(lambda digest: _blob(digest, contents[digest], job.chunk_bytes), contents)
-        blobs = dict(zip(contents, found, strict=True))
+    blobs = _blobs(contents, job.chunk_bytes)
     documents = _documents(job)
     index = BundleIndex(
         release=job.lock["release"]["name"],
@@ -232,10 +230,23 @@ def _contents(tree: Tree, store: BlobStore) -> tuple[dict[str, str], dict[str, b
     return depot, contents
 
 
-def _blob(digest: str, content: bytes | Path, chunk_bytes: int) -> Blob:
-    if isinstance(content, Path):
-        return split(digest, content, chunk_bytes, cache_dir() / "parts")
-    return Blob(len(content))
+def _blobs(contents: Mapping[str, bytes | Path], chunk_bytes: int) -> dict[str, Blob]:
+    """How each content lies on the stick, in the same order."""
+    sizes = {
+        digest: content.stat().st_size if isinstance(content, Path) else len(content)
+        for digest, content in contents.items()
+    }
+
+    def cut(digest: str) -> Blob:
+        source = contents[digest]
+        if not isinstance(source, Path):
+            return Blob(len(source))
+        return split(digest, source, chunk_bytes, cache_dir() / "parts")
+
+    large = [digest for digest, size in sizes.items() if size > chunk_bytes]
+    with ThreadPoolExecutor(2) as pool:  # each keeps two cores busy with a large file
+        found = dict(zip(large, pool.map(cut, large), strict=True))
+    return {digest: found.get(digest) or Blob(size) for digest, size in sizes.items()}
 
 
 def _documents(job: _Job) -> dict[str, bytes]:

@@ -5,8 +5,8 @@
     expires=index.expires)
 
 The same files and keys give the same bytes: nothing depends on the clock or the machine, see `history`.
-Everything is written under a temporary name first, and `timestamp.json`, which makes a bundle of it, last.
-Metadata of an earlier signing is removed after that.
+Everything is written under a temporary name first. `timestamp.json`, which makes a bundle of it, is removed
+before anything else and written last, after metadata of an earlier signing is gone.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from edgewright.bundle.layout import (
     MAX_INDEX_BYTES,
     METADATA,
     TARGETS,
+    TIMESTAMP,
     BundleIndex,
     File,
     check_stick_names,
@@ -112,7 +113,7 @@ def _sign(keys: KeySet, files: Mapping[str, File], expires: datetime) -> dict[st
     return {
         f"{METADATA}/{targets.version}.targets.json": targets_data,
         f"{METADATA}/{snapshot.version}.snapshot.json": snapshot_data,
-        f"{METADATA}/timestamp.json": timestamp_data,
+        TIMESTAMP: timestamp_data,
     }
 
 
@@ -200,21 +201,29 @@ def _hash(path: Path, progress: Progress) -> File:
 
 
 def _write(stick: Path, files: Mapping[str, bytes]) -> None:
-    directory = stick / METADATA
+    """Have these files in `metadata/` and no others; `timestamp.json` goes first and comes last."""
+    directory, timestamp = stick / METADATA, stick / TIMESTAMP
     try:
         directory.mkdir(exist_ok=True)
-        for name, data in files.items():
-            path = stick / name
-            if path.is_file() and not path.is_symlink() and path.read_bytes() == data:
-                continue
-            write_file(path, data)
+        others = [path for path in sorted(directory.iterdir()) if f"{METADATA}/{path.name}" not in files]
+        strange = [path.name for path in others if not _LEFT_OVER.fullmatch(path.name)]
+        if strange:
+            raise InputError(f"signing {stick}: {METADATA}/{strange[0]} has no place in a bundle; remove it")
+        new = [stick / name for name, data in files.items() if not _holds(stick / name, data)]
+        if not new and not others:
+            return
+        timestamp.unlink(missing_ok=True)
+        with ThreadPoolExecutor(len(files)) as pool:  # one flush of the medium serves all
+            before = [path for path in new if path != timestamp]
+            list(pool.map(lambda path: write_file(path, files[f"{METADATA}/{path.name}"]), before))
+        for path in others:
+            path.unlink(missing_ok=True)
         sync_directory(directory)
-        for entry in sorted(directory.iterdir()):
-            if f"{METADATA}/{entry.name}" not in files:
-                if not _LEFT_OVER.fullmatch(entry.name):
-                    raise InputError(
-                        f"signing {stick}: {METADATA}/{entry.name} has no place in a bundle; remove it"
-                    )
-                entry.unlink()
+        write_file(timestamp, files[TIMESTAMP])
+        sync_directory(directory)
     except OSError as error:
         raise EdgewrightError(f"signing {stick}: writing {METADATA}: {error.strerror}") from error
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    return path.is_file() and not path.is_symlink() and path.read_bytes() == data

@@ -56,9 +56,6 @@ _ZEROS = bytes(_BUFFER)
 _HALF_SIGNED = re.compile(r"\.[0-9]*\.?(root|targets|snapshot|timestamp)\.json\.[A-Za-z0-9_]+\Z")
 """What a signing that was killed leaves in `metadata/`; the next one removes it."""
 
-_AS_NOTED = "as an earlier build noted it"
-_AS_HASHED = "as it was hashed now"
-
 _BLOB = re.compile(r"[0-9a-f]{64}(\.[0-9]{3})?\Z")
 
 
@@ -159,9 +156,10 @@ class StickWriter:
             InputError: The stick is full, or its file system refuses.
             IntegrityError: A source has other bytes than it must; nothing got that piece's name.
         """
+        waiting = [piece for piece in pieces if not self._stays_as_noted(piece, progress)]
         with ThreadPoolExecutor(_WORKERS) as pool:
             futures = [
-                pool.submit(self._place, number, piece, progress) for number, piece in enumerate(pieces)
+                pool.submit(self._place, number, piece, progress) for number, piece in enumerate(waiting)
             ]
             try:
                 for future in futures:
@@ -215,13 +213,8 @@ class StickWriter:
     def _place(self, number: int, piece: Piece, progress: Progress) -> None:
         target, new = self.root / piece.name, self.root / ROOM / str(number)
         with self._telling("writing", piece.name):
-            stays = self._stays(target, piece)
-            if stays:
-                _mode(target, piece.mode)
-                progress.add(piece.size, fetched=False)
-                with self._lock:
-                    self._kept += piece.size
-                self._note(piece, target, flushed=stays == _AS_NOTED)
+            if self._stays(target, piece):
+                self._keep(piece, target, progress, flushed=False)
                 return
             found = self._link(piece, new, progress) or self._copy(piece, new, progress)
             if found != piece.sha256:
@@ -247,18 +240,34 @@ class StickWriter:
         if self._known is not None:
             self._known.note(piece.name, target, piece.sha256)
 
-    def _stays(self, target: Path, piece: Piece) -> str:
-        """Whether the file that is there is right, and how that is known; a wrong one is removed."""
+    def _keep(self, piece: Piece, target: Path, progress: Progress, flushed: bool) -> None:
+        _mode(target, piece.mode)
+        progress.add(piece.size, fetched=False)
+        with self._lock:
+            self._kept += piece.size
+        self._note(piece, target, flushed)
+
+    def _stays_as_noted(self, piece: Piece, progress: Progress) -> bool:
+        """Keep a file that is as an earlier build noted it, and flushed it then."""
+        target = self.root / piece.name
+        if self._known is None or self._there.get(piece.name) != piece.size:
+            return False
+        with self._telling("reading", piece.name):
+            if self._known.find(piece.name, target) != piece.sha256:
+                return False
+            self._keep(piece, target, progress, flushed=True)
+        return True
+
+    def _stays(self, target: Path, piece: Piece) -> bool:
+        """Whether the file that is there is right, as it is hashed now; a wrong one is removed."""
         if self._there.get(piece.name) is None:
-            return ""
-        if self._there[piece.name] == piece.size:
-            noted = self._known.find(piece.name, target) if self._known else None
-            if (noted or _hash(target)) == piece.sha256:
-                return _AS_NOTED if noted else _AS_HASHED
+            return False
+        if self._there[piece.name] == piece.size and _hash(target) == piece.sha256:
+            return True
         target.unlink()
         with self._lock:
             self._changed.add(target.parent)
-        return ""
+        return False
 
     def _link(self, piece: Piece, new: Path, progress: Progress) -> str | None:
         """Link a whole file. Returns its digest, None where that can't be done."""
