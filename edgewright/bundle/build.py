@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgewright.archives import release_date
+from edgewright.bundle.fat import MAX_DIRECTORY_ENTRIES, fullest_directory
 from edgewright.bundle.known import Known
 from edgewright.bundle.layout import (
     CHUNK_BYTES,
@@ -294,4 +295,10 @@ def _check_names(pieces: list[Piece]) -> None:
         raise InputError(
             f"laying out the bundle: {large.name} has {human_bytes(large.size)}, a FAT stick holds no file "
             f"of more than {MAX_FILE_BYTES} bytes; make it smaller"
+        )
+    directory, entries = fullest_directory(piece.name for piece in pieces)
+    if entries > MAX_DIRECTORY_ENTRIES:
+        say(
+            f"NOTICE: {directory} takes {entries} entries of a FAT32 directory, which has "
+            f"{MAX_DIRECTORY_ENTRIES}: use a stick with exFAT or ext4 for this release"
         )
