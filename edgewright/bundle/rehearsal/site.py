@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The site of a rehearsal: the inventory that docs/how-to/carry-a-bundle.md teaches, and the device's twin."""
+"""The site of a rehearsal: the inventory of docs/how-to/carry-a-bundle.md, and the device's twin."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def _twin(base: dict[str, Any], **changes: Any) -> dict[str, Any]:
         pytest.param("edge-01", _twin(VM, depot_port=70000), "depot_port", id="port out of range"),
         pytest.param("edge-01", _twin(VM, image="fedora"), "image must be one of debian", id="unknown image"),
         pytest.param("edge-01", _twin(VM, arch="riscv64"), "arch must be one of", id="unknown arch"),
-        pytest.param("edge-01", _twin(VM, capture="yes"), "capture must be true or false", id="capture in words"),
+        pytest.param("edge-01", _twin(VM, capture="yes"), "capture must be true or false", id="capture"),
         pytest.param("edge-01", _twin(VM, stick="stick.img"), "stick must be the absolute path", id="stick"),
         pytest.param("box", _twin(CONTAINER, capture=True), "for VM twins", id="container with a capture"),
         pytest.param("edge-01", {**VM, "ansible_port": None}, "needs ansible_port", id="no port"),
