@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -229,6 +230,8 @@ def _rehearse(args: argparse.Namespace) -> int:
     from edgewright.paths import cache_dir  # noqa: PLC0415
     from edgewright.twin.tools import say_print  # noqa: PLC0415
 
+    for number in (signal.SIGTERM, signal.SIGHUP):  # its machines go in any case
+        signal.signal(number, signal.default_int_handler)
     stick = args.stick.absolute()
     certificate = args.certificate or stick.with_name(f"{stick.name}.closure.json")
     if stick in certificate.absolute().parents:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -120,6 +121,22 @@ def _nothing_is_left(office: Office) -> bool:
         check=True,
     ).stdout
     return not named and {path.suffix for path in (office.directory / "work").iterdir()} == {".log"}
+
+
+@pytest.mark.container
+def test_an_interrupted_rehearsal_leaves_nothing(office: Office) -> None:
+    stick = office.stick(RELEASE, "whole")
+    words = ["bundle", "rehearse", str(stick), "--work", str(office.directory / "work")]
+    program = [str(Path(sys.executable).parent / "edgewright"), *words]
+    environment = os.environ | {"EDGEWRIGHT_KEYS": str(office.directory / "keys")}
+    with subprocess.Popen(program, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        assert any(line.startswith("== 2. install") for line in process.stdout)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert _nothing_is_left(office)
+    assert not (office.directory / "whole.closure.json").exists(), "half a procedure proves nothing"
 
 
 @pytest.mark.vm
