@@ -37,11 +37,13 @@ class Controller:
         work: the rehearsal's directory; its name decides the container's.
         stick: the bundle.
         say: gets progress.
+        hostname: its own name.
     """
 
     work: Path
     stick: Path
     say: Say
+    hostname: str = "controller"
 
     @property
     def name(self) -> str:
@@ -71,7 +73,7 @@ class Controller:
         image = container_image(self.say)
         self.remove()
         hard = [resource.getrlimit(what)[1] for what in (resource.RLIMIT_NOFILE, resource.RLIMIT_NPROC)]
-        words = ["create", "--name", self.name, "--hostname", "controller", "--systemd=always"]
+        words = ["create", "--name", self.name, "--hostname", self.hostname, "--systemd=always"]
         words += ["--network", "none", "--no-hosts", "--memory", _MEMORY, *limits(*hard)]
         words += ["--volume", f"{self.stick}:{STICK}:ro", "--volume", f"{site}:{SITE}:ro"]
         run_quiet(podman_command(*words, image, "/sbin/init"), doing)
@@ -79,7 +81,7 @@ class Controller:
         self._wait(doing)
         self.run(
             "printf 'nameserver 127.0.0.1\\n' > /etc/resolv.conf; "
-            "printf '127.0.0.1 localhost controller\\n' > /etc/hosts",
+            f"printf '127.0.0.1 localhost {self.hostname}\\n' > /etc/hosts",
             doing,
         )
         told = run_quiet(podman_command("container", "inspect", self.name), doing)
