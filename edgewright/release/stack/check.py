@@ -12,7 +12,7 @@ counts as no: it is not known whether it fits.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,11 +23,21 @@ from edgewright.release.stack.solve import SCHEMA, PairAnswer, pair_answers
 from edgewright.release.stack.universe import NUMBERS, WORDS, Universe
 from edgewright.release.stack.version import Version
 
-__all__ = ["Found", "Verdict", "check", "items_of_have", "items_of_lock", "items_of_stack"]
+__all__ = [
+    "Found",
+    "Verdict",
+    "check",
+    "found_candidate",
+    "items_of_have",
+    "items_of_lock",
+    "items_of_stack",
+]
 
 _LEADING = re.compile(r"^(?:[0-9]+:)?([0-9]+(?:\.[0-9]+)*)")
-_DEB = re.compile(r"^([a-z0-9][a-z0-9.+-]+)_([^_]+)_[a-z0-9]+\.deb$")
-_WHEEL = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._]*)-([0-9][^-]*)-.+\.whl$")
+_DEB = re.compile(r"^([a-z0-9][a-z0-9.+-]+)_([^_]+)_([a-z0-9]+)\.deb$")
+_WHEEL = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._]*)-([0-9][^-]*)-.+-([^-]+)\.whl$")
+_MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
+"""Architectures as wheels name them."""
 
 _PACKAGES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), item)
@@ -100,7 +110,8 @@ def items_of_lock(lock: Mapping[str, Any]) -> list[Found]:
     """What a lock says of the stack: its system, packages, wheels and files.
 
     Args:
-        lock: Content of `release.lock.yml`.
+        lock: Content of `release.lock.yml`, or one of its `targets` with the lock's `files`. Files whose name
+            says another architecture don't count.
     """
     system, kernel = lock["os"], lock["kernel"]
     found = [
@@ -115,7 +126,7 @@ def items_of_lock(lock: Mapping[str, Any]) -> list[Found]:
     ]
     for file in lock.get("files", []):
         match = _DEB.match(file["name"]) or _WHEEL.match(file["name"])
-        if match is not None:
+        if match is not None and _is_for(match[3], system["arch"]):
             named.append((match[1], match[2], f"file {file['name']}"))
     for name, version, where in named:
         found += _of_package(name.lower().replace("_", "-"), version, where)
@@ -186,7 +197,7 @@ def check(universe: Universe, found: list[Found]) -> Verdict:
                 f"{each.item} {each.text} ({each.where}): profile {universe.profile} has no {each.item}"
             )
             continue
-        candidate = _match(universe, each, found)
+        candidate = found_candidate(universe, each, found)
         if candidate is None:
             unheard.append(
                 f"no fact names {each.item} {each.text} ({each.where}), so whether it fits is not known"
@@ -206,6 +217,11 @@ def check(universe: Universe, found: list[Found]) -> Verdict:
     return Verdict(ordered, tuple(pair_answers(problem, ordered)), tuple(dict.fromkeys(unheard)))
 
 
+def _is_for(tag: str, arch: str) -> bool:
+    """Whether a file with this architecture or platform in its name is for an architecture."""
+    return tag in (arch, "all", "any") or tag.endswith(_MACHINES.get(arch, arch))
+
+
 def _of_package(name: str, version: str, where: str) -> list[Found]:
     match = _LEADING.match(version)
     for pattern, item in _PACKAGES:
@@ -220,7 +236,7 @@ def _of_package(name: str, version: str, where: str) -> list[Found]:
     return []
 
 
-def _match(universe: Universe, each: Found, found: list[Found]) -> Candidate | None:
+def found_candidate(universe: Universe, each: Found, found: Sequence[Found]) -> Candidate | None:
     """The candidate that a found version is.
 
     A kernel is what the lock or device says it is: archives move on faster than facts. A version with more
@@ -246,7 +262,7 @@ def _match(universe: Universe, each: Found, found: list[Found]) -> Candidate | N
     return max(same or wider or within, key=lambda each: each[0], default=(version, None))[1]
 
 
-def _kernel(each: Found, text: str, found: list[Found], arch: str) -> Candidate:
+def _kernel(each: Found, text: str, found: Sequence[Found], arch: str) -> Candidate:
     """A kernel as found: of the suite, architecture and flavour that were found beside it."""
     beside = {other.item: other.text for other in found}
     written = {

@@ -222,9 +222,7 @@ class Relations(Libraries):
             return refused(f"{why}, and the waiver of {self.waiver.who} ended on {until}", row)
         lock = self._lock(driver)
         more = f"; {lock['fact']}" if lock else ""
-        return Answer(
-            Level.WAIVED, f"{why}, which the {self.waiver} sets aside{more}", sources_of((row, lock))
-        )
+        return Answer(Level.WAIVED, f"{why}{more}; set aside by the {self.waiver}", sources_of((row, lock)))
 
     def realtime_module(self, flavour: Candidate, module: Candidate) -> Answer | None:
         """On PREEMPT_RT the open modules should be new enough for their locks."""

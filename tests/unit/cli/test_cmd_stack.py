@@ -196,7 +196,7 @@ class TestRelease:
         path = release_with(tmp_path, rt_waiver={"who": "x", "why": "x", "until": "someday"})
         code, text = run(capsys, "solve", "--profile", "x86_t4", "--release", str(path))
         assert code == 2
-        assert "nvidia.rt_waiver: until: expected a day such as 2027-06-30, got 'someday'" in text
+        assert "nvidia.rt_waiver.until: expected a date such as 2027-06-30, got 'someday'" in text
 
 
 def test_a_sites_profile_and_facts_are_used(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
