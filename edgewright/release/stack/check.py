@@ -22,15 +22,18 @@ from edgewright.release.stack.model import Candidate, Level, Problem
 from edgewright.release.stack.solve import SCHEMA, PairAnswer, pair_answers
 from edgewright.release.stack.universe import NUMBERS, WORDS, Universe
 from edgewright.release.stack.version import Version
+from edgewright.release.stack.waiver import Waiver, parse_waiver
 
 __all__ = [
     "Found",
+    "LockedStack",
     "Verdict",
     "check",
     "found_candidate",
     "items_of_have",
     "items_of_lock",
     "items_of_stack",
+    "stacks_of_lock",
 ]
 
 _LEADING = re.compile(r"^(?:[0-9]+:)?([0-9]+(?:\.[0-9]+)*)")
@@ -69,6 +72,23 @@ class Found:
     item: str
     text: str
     where: str
+
+
+@dataclass(frozen=True)
+class LockedStack:
+    """The stack that a lock has for a profile on a target, with what the target's artefacts show.
+
+    Attributes:
+        profile: The hardware profile.
+        target: `SUITE/ARCH`.
+        found: Versions of the target's artefacts, and those that were chosen when it was locked.
+        waiver: The waiver that it leans on.
+    """
+
+    profile: str
+    target: str
+    found: list[Found]
+    waiver: Waiver | None
 
 
 @dataclass(frozen=True)
@@ -130,6 +150,38 @@ def items_of_lock(lock: Mapping[str, Any]) -> list[Found]:
             named.append((match[1], match[2], f"file {file['name']}"))
     for name, version, where in named:
         found += _of_package(name.lower().replace("_", "-"), version, where)
+    return found
+
+
+def stacks_of_lock(lock: Mapping[str, Any]) -> list[LockedStack]:
+    """The stacks of a lock's `nvidia`; none where its release names no profiles.
+
+    Raises:
+        InputError: An entry names a target that the lock has not, or its waiver is none.
+    """
+    parts = {f"{part['os']['suite']}/{part['os']['arch']}": part for part in (lock, *lock.get("targets", []))}
+    found = []
+    for number, entry in enumerate(lock.get("nvidia", [])):
+        where = f"reading a lock: nvidia[{number}]"
+        part = parts.get(entry["target"])
+        if part is None:
+            raise InputError(
+                f"{where}: target {entry['target']!r} is none of {', '.join(parts)}; lock the release anew"
+            )
+        waiver = entry["waiver"]
+        items = items_of_lock({**part, "files": lock.get("files", [])})
+        items += [
+            Found(item, text, f"nvidia.chosen of {entry['profile']}")
+            for item, text in entry["chosen"].items()
+        ]
+        found.append(
+            LockedStack(
+                entry["profile"],
+                entry["target"],
+                items,
+                None if waiver is None else parse_waiver(waiver, f"{where}: waiver"),
+            )
+        )
     return found
 
 
