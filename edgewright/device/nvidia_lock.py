@@ -6,7 +6,7 @@
     waiver_line("line-3", answer, today)                 # "WAIVER: line-3: NVIDIA's driver on ..."
 
 `release lock` solves the stack for the profiles that the release names; here a host's own is looked up. A
-profile that the lock was not made for, or that has another GPU since, is refused: nothing is guessed.
+profile that has another GPU since is refused.
 """
 
 from __future__ import annotations
@@ -36,10 +36,11 @@ def nvidia_answer(lock: Mapping[str, Any], profile: Mapping[str, Any]) -> Mappin
 
     Returns:
         `profile`, `target`, `origin`, `chosen`, `unlocked`, `warnings`, `waiver`, as docs/reference/
-        release.md has them; None where the profile has no NVIDIA GPU or the release says nothing of NVIDIA.
+        release.md has them; None where the profile has no NVIDIA GPU, or the release was not made for it:
+        whether that is wrong is for the area `nvidia` to say.
 
     Raises:
-        InputError: The release is for other profiles, or was locked for other hardware of this name.
+        InputError: The release was locked for other hardware of this profile's name.
     """
     entries = lock.get("nvidia") or []
     if profile.get("gpu", "none") == "none" or not entries:
@@ -47,12 +48,7 @@ def nvidia_answer(lock: Mapping[str, Any], profile: Mapping[str, Any]) -> Mappin
     name, system = profile["name"], lock["os"]
     mine = [entry for entry in entries if entry["profile"] == name]
     if not mine:
-        known = ", ".join(sorted({entry["profile"] for entry in entries}))
-        raise InputError(
-            f"profile {name} has an NVIDIA GPU, and the release {lock['release']['name']}"
-            f" {lock['release']['version']} is locked for {known}: add {name} to nvidia.profiles of its"
-            " release.yml and lock it anew with `edgewright release lock`"
-        )
+        return None
     first = f"{system['suite']}/{system['arch']}"
     answer: Mapping[str, Any] = next((entry for entry in mine if entry["target"] == first), mine[0])
     for item, key in _HARDWARE.items():

@@ -359,10 +359,6 @@ FAULTS: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "twin with other CPUs": ({"edgewright_twin": {"kind": "vm", "cpus": 2}}, ["edgewright_twin.cpus is 2"]),
     "no lock": ({"edgewright_release_dir": "/nowhere"}, ["does not exist", "edgewright release lock"]),
-    "NVIDIA of another profile": (
-        {"edgewright_profile": "x86_l4"},
-        ["profile x86_l4 has an NVIDIA GPU, and the release label-reader 1.0.0 is locked for x86_t4"],
-    ),
     "a waiver that ended": (
         {"edgewright_profile": "x86_t4"},
         ["the waiver of Ada for NVIDIA's driver on PREEMPT_RT ended on 2026-01-31, today is", "the line"],

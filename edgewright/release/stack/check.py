@@ -150,6 +150,9 @@ def items_of_lock(lock: Mapping[str, Any]) -> list[Found]:
             named.append((match[1], match[2], f"file {file['name']}"))
     for name, version, where in named:
         found += _of_package(name.lower().replace("_", "-"), version, where)
+    for built in lock.get("modules", []):  # kernel modules that the bundle is built with
+        where = f"modules {built.get('package', built['name'])}"
+        found += [Found("module-flavour", built["flavour"], where), Found("module", built["driver"], where)]
     return found
 
 

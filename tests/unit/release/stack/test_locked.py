@@ -153,6 +153,16 @@ class TestChosen:
         debian.lock["kernel"]["version"] = "6.1.999-1"
         assert debian.stack(waiver="")[0]["chosen"]["kernel"] == "6.1.999"
 
+    def test_modules_that_the_bundle_is_built_with_count(self, locking: Locking) -> None:
+        built = {"name": "nvidia", "package": "edgewright-nvidia-modules-6.1.0-56-rt-amd64"}
+        locking.lock["modules"] = [{**built, "flavour": "open", "driver": "535.261.03"}]
+        (entry,) = locking.stack("driver")
+        assert entry["chosen"]["module-flavour"] == "open"
+        assert entry["chosen"]["driver"] == entry["chosen"]["module"] == "535.261.03"
+        assert entry["unlocked"] == ["driver"]
+        told = locking.refused("module-flavour==proprietary")
+        assert "wanted (locked as modules edgewright-nvidia-modules-6.1.0-56-rt-amd64)" in told
+
     def test_a_file_of_another_architecture_does_not_count(self, debian: Locking) -> None:
         debian.file("libcudnn9-cuda-12_9.99.0.1-1_arm64.deb")
         debian.file("tensorrt_cu12_libs-99.0-py3-none-manylinux_2_35_aarch64.whl")
