@@ -86,7 +86,8 @@ def want(variables: Mapping[str, Any], profile: Mapping[str, Any], lock: Mapping
         "intent": wanted,
         "model": model,
     }
-    answer = nvidia_answer(lock, profile)
+    # Where nothing on the device is to use the GPU, no stack is put there.
+    answer = None if variables.get("nvidia_managed") is False else nvidia_answer(lock, profile)
     waiver = waiver_of(answer)
     if answer is not None:  # another driver or another waiver is another device
         subject["nvidia"] = {"chosen": dict(answer["chosen"]), "waiver": waiver}

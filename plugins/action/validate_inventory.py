@@ -118,7 +118,8 @@ class ActionModule(ActionBase):
         if profile is None or lock is None:
             return problems
         try:
-            answer = nvidia_answer(lock, profile.as_dict())
+            managed = variables.get("nvidia_managed") is not False
+            answer = nvidia_answer(lock, profile.as_dict()) if managed else None
             today = effective_day(lock, datetime.datetime.now(datetime.UTC).date())
             waivers += [line for line in (waiver_line(host, answer, today),) if line]
             problems += [f"host {host}: {ended}" for ended in (waiver_problem(answer, today),) if ended]

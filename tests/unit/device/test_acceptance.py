@@ -102,6 +102,12 @@ def test_another_stack_or_waiver_asks_for_a_new_acceptance() -> None:
     assert len(found) == 5
 
 
+def test_where_nothing_shall_use_the_gpu_no_waiver_is_leant_on() -> None:
+    content = lock(nvidia=[NVIDIA], os={"suite": "bookworm", "arch": "amd64"})
+    plan = acceptance.want({**VARIABLES, "nvidia_managed": False}, CARD, content)["plan"]
+    assert plan["waivers"] == []
+
+
 def test_without_an_nvidia_gpu_the_locked_stack_does_not_count() -> None:
     assert want(nvidia=[NVIDIA]) == want()
 

@@ -11,9 +11,13 @@ import yaml
 
 from edgewright.cli.main import main
 from edgewright.depot.blobs import sha256_file
+from edgewright.device.profile import carried_profiles
 from edgewright.errors import InputError
-from edgewright.release.documents import LOCK_FILE, RELEASE_FILE
+from edgewright.release.documents import LOCK_FILE, RELEASE_FILE, load_lock, read_release
 from edgewright.release.lock import lock_release
+from edgewright.release.stack.facts import load_facts
+from edgewright.release.stack.locked import lock_stack
+from tests.unit.release.stack.solving import DAY
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -70,6 +74,13 @@ def test_no_waiver_is_refused(example: Example) -> None:
     start = text.index("  rt_waiver:")
     example.edit(text[start : text.index("\napt:")], "")
     assert "and the release carries no waiver" in example.refused()
+
+
+def test_the_example_is_locked_with_what_the_facts_of_today_choose() -> None:
+    release = ROOT / "releases" / "label-reader-t4"
+    lock = load_lock(release)[0]
+    found = lock_stack(read_release(release)[0], lock, [carried_profiles()], load_facts(), DAY)
+    assert found == lock["nvidia"]
 
 
 def test_an_expired_waiver_of_a_lock_is_named_by_its_check(
