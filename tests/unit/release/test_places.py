@@ -196,6 +196,14 @@ def test_a_waiver_lets_pass_until_its_day(folder: Folder) -> None:
         refuse_expired(release, "release.yml", datetime.date(2026, 1, 2))
 
 
+def test_the_waiver_of_a_locked_stack_ends_and_none_is_none() -> None:
+    waiver = {"who": "me", "why": "y", "until": "2026-01-01"}
+    lock = {"nvidia": [{"profile": "a", "waiver": None}, {"profile": "b", "waiver": waiver}]}
+    assert dict(waivers(lock)) == {("nvidia", 1): waiver}
+    with pytest.raises(InputError, match=r"nvidia\.1: the waiver of me ended on 2026-01-01"):
+        refuse_expired(lock, "release.lock.yml", datetime.date(2026, 1, 2))
+
+
 def test_the_waiver_for_real_time_ends_as_others_do(folder: Folder) -> None:
     release = folder.read(
         ("apt:\n", "nvidia: {rt_waiver: {who: me, why: y, until: 2026-01-01}}\napt:\n")

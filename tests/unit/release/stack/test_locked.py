@@ -13,9 +13,10 @@ import pytest
 from edgewright.device.profile import carried_profiles
 from edgewright.errors import InputError
 from edgewright.release.documents import dump_lock, load_lock_file
+from edgewright.release.stack.check import check, stacks_of_lock
 from edgewright.release.stack.facts import load_facts
 from edgewright.release.stack.locked import lock_stack
-from tests.unit.release.stack.solving import DAY
+from tests.unit.release.stack.solving import DAY, universe_of
 from tests.unit.release.tiny import Folder
 
 WAIVER = "  rt_waiver: {who: Ada, why: the line, until: 2027-06-30}\n"
@@ -184,6 +185,14 @@ class TestChosen:
         whole = load_lock_file(Path("releases/label-reader/release.lock.yml"))[0]
         (tmp_path / "with.lock.yml").write_bytes(dump_lock({**whole, "nvidia": first}))
         assert load_lock_file(tmp_path / "with.lock.yml")[0]["nvidia"] == first
+
+    def test_what_was_locked_is_checked_as_fitting_for_every_carried_card(self, locking: Locking) -> None:
+        paths = [path for path in carried_profiles().glob("x86_*.yml") if "gpu: nvidia" in path.read_text()]
+        found = locking.stack("container-toolkit tensorrt>=10,<11", ", ".join(path.stem for path in paths))
+        assert len(found) == len(paths) > 10
+        for stack in stacks_of_lock({**locking.lock, "nvidia": found}):
+            verdict = check(universe_of(stack.profile, stack.waiver), stack.found)
+            assert verdict.ok, (stack.profile, verdict.unheard, verdict.refused)
 
     def test_a_release_without_profiles_has_no_such_section(self, folder: Folder) -> None:
         assert lock_stack(folder.read(), part(), [carried_profiles()], load_facts(), DAY) == []
