@@ -18,7 +18,15 @@ from typing import Any
 
 from edgewright.errors import InputError
 
-__all__ = ["SUBJECT", "effective_day", "nvidia_answer", "waiver_line", "waiver_of", "waiver_problem"]
+__all__ = [
+    "SUBJECT",
+    "answer_of_name",
+    "effective_day",
+    "nvidia_answer",
+    "waiver_line",
+    "waiver_of",
+    "waiver_problem",
+]
 
 SUBJECT = "NVIDIA's driver on PREEMPT_RT"
 """What a waiver of the stack sets aside, for records and messages."""
@@ -42,15 +50,11 @@ def nvidia_answer(lock: Mapping[str, Any], profile: Mapping[str, Any]) -> Mappin
     Raises:
         InputError: The release was locked for other hardware of this profile's name.
     """
-    entries = lock.get("nvidia") or []
-    if profile.get("gpu", "none") == "none" or not entries:
+    if profile.get("gpu", "none") == "none":
         return None
-    name, system = profile["name"], lock["os"]
-    mine = [entry for entry in entries if entry["profile"] == name]
-    if not mine:
+    name, answer = profile["name"], answer_of_name(lock, profile["name"])
+    if answer is None:
         return None
-    first = f"{system['suite']}/{system['arch']}"
-    answer: Mapping[str, Any] = next((entry for entry in mine if entry["target"] == first), mine[0])
     for item, key in _HARDWARE.items():
         locked, has = answer["chosen"].get(item), profile.get(key)
         if locked is not None and locked != has:
@@ -60,6 +64,13 @@ def nvidia_answer(lock: Mapping[str, Any], profile: Mapping[str, Any]) -> Mappin
                 " being the profiles/ of this inventory"
             )
     return answer
+
+
+def answer_of_name(lock: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
+    """The entry for a profile's name, for who has no more of the profile; the lock's first target counts."""
+    first = f"{lock['os']['suite']}/{lock['os']['arch']}"
+    mine = [entry for entry in lock.get("nvidia") or [] if entry["profile"] == name]
+    return next((entry for entry in mine if entry["target"] == first), mine[0] if mine else None)
 
 
 def waiver_of(answer: Mapping[str, Any] | None) -> dict[str, str] | None:

@@ -146,6 +146,8 @@ def items_of_lock(lock: Mapping[str, Any]) -> list[Found]:
     ]
     for file in lock.get("files", []):
         match = _DEB.match(file["name"]) or _WHEEL.match(file["name"])
+        if system["suite"] not in file.get("suites", [system["suite"]]):
+            continue  # supplied for another suite
         if match is not None and _is_for(match[3], system["arch"]):
             named.append((match[1], match[2], f"file {file['name']}"))
     for name, version, where in named:

@@ -169,6 +169,11 @@ class TestChosen:
         debian.file("tensorrt_cu12_libs-99.0-py3-none-manylinux_2_35_aarch64.whl")
         assert "cudnn" not in debian.stack(waiver="")[0]["chosen"]
 
+    def test_a_file_for_another_suite_does_not_count(self, debian: Locking) -> None:
+        name = "libcudnn9-cuda-12_9.99.0.1-1_amd64.deb"
+        debian.lock["files"] = [{"name": name, "suites": ["trixie"]}]
+        assert "cudnn" not in debian.stack(waiver="")[0]["chosen"]
+
     def test_a_sites_own_profile_comes_first(self, debian: Locking, tmp_path: Path) -> None:
         text = (carried_profiles() / "x86_t4.yml").read_text().replace("gpu_model: t4", "gpu_model: l4")
         (tmp_path / "profiles").mkdir()
