@@ -65,6 +65,8 @@ def parse_lock(text: str, source: str) -> dict[str, Any]:
     raw = _yaml.load_mapping(text, where, SCHEMA, again)
     for part, keys in _TEXTS.items():
         _check_texts(f"{where}: {part}", raw.get(part), keys, again)
+    if "nvidia" in raw:
+        _check_stacks(f"{where}: nvidia", raw["nvidia"], again)
     for path, keys in _LISTS.items():
         name = ".".join(path)
         found: Any = raw
@@ -74,9 +76,20 @@ def parse_lock(text: str, source: str) -> dict[str, Any]:
             raise InputError(f"{where}: {name}: expected a list, got {_kind(found)}; {again}")
         for number, entry in enumerate(found):
             _check_texts(f"{where}: {name}[{number}]", entry, keys, again)
-    if "nvidia" in raw:
-        _check_stacks(f"{where}: nvidia", raw["nvidia"], again)
     return raw
+
+
+def _check_texts(where: str, part: object, keys: tuple[str, ...], again: str) -> None:
+    if not isinstance(part, Mapping):
+        raise InputError(f"{where}: expected a mapping with {', '.join(keys)}, got {_kind(part)}; {again}")
+    for key in keys:
+        value = part.get(key)
+        if not isinstance(value, str) or not value:
+            raise InputError(f"{where}: {key}: expected text, got {value!r}; {again}")
+
+
+def _kind(value: object) -> str:
+    return "nothing" if value is None else type(value).__name__
 
 
 def _check_stacks(where: str, stacks: object, again: str) -> None:
@@ -100,16 +113,3 @@ def _check_stacks(where: str, stacks: object, again: str) -> None:
                     f"{place}: waiver: until: expected a day such as 2027-06-30, got {waiver['until']!r};"
                     f" {again}"
                 ) from error
-
-
-def _check_texts(where: str, part: object, keys: tuple[str, ...], again: str) -> None:
-    if not isinstance(part, Mapping):
-        raise InputError(f"{where}: expected a mapping with {', '.join(keys)}, got {_kind(part)}; {again}")
-    for key in keys:
-        value = part.get(key)
-        if not isinstance(value, str) or not value:
-            raise InputError(f"{where}: {key}: expected text, got {value!r}; {again}")
-
-
-def _kind(value: object) -> str:
-    return "nothing" if value is None else type(value).__name__
