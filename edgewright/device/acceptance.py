@@ -27,6 +27,7 @@ from edgewright.device import runtime
 from edgewright.device.cpulist import format_cpus, isolated_cpus
 from edgewright.device.drift import Drift, Have, Want
 from edgewright.errors import InputError
+from edgewright.snaps.grade import recorded as recorded_snaps
 
 __all__ = ["AREA", "PACKAGES", "RECEIPT", "drift", "intent", "want"]
 
@@ -84,6 +85,7 @@ def want(variables: Mapping[str, Any], profile: Mapping[str, Any], lock: Mapping
         "files": serving["files"],
         "intent": wanted,
         "model": model,
+        **recorded_snaps(lock),
     }
     canonical = json.dumps(subject, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     verdicts = ["pass", "inconclusive"] if accept_inconclusive else ["pass"]
@@ -92,7 +94,11 @@ def want(variables: Mapping[str, Any], profile: Mapping[str, Any], lock: Mapping
         "verdict": verdicts,
         "at": {"receipt": RECEIPT},
         "plan": {
-            "release": {**subject["release"], "lock_release_sha256": lock["release"]["sha256"]},
+            "release": {
+                **subject["release"],
+                "lock_release_sha256": lock["release"]["sha256"],
+                **recorded_snaps(lock),
+            },
             "profile": profile["name"],
             "model": model,
             "intent": wanted,

@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from edgewright.release.licences import date_fault, expression_fault, forbidden, waivers, words_forbid
+from edgewright.snaps.release import check_release_snaps
 
 __all__ = ["Complaint", "check_release"]
 
@@ -32,6 +33,8 @@ def check_release(release: Mapping[str, Any]) -> list[Complaint]:
         *_targets(release),
         *_files(release.get("files", [])),
         *_images(release["images"]),
+        *check_release_snaps(release.get("snaps", [])),
+        *_snap_paths(release.get("snaps", [])),
         *_names(release),
         *_licences(release),
         *_dates(release),
@@ -108,6 +111,13 @@ def _images(images: Mapping[str, Any]) -> Iterator[Complaint]:
             yield from _path((*here, "path"), source["path"])
 
 
+def _snap_paths(snaps: list[Mapping[str, Any]]) -> Iterator[Complaint]:
+    for number, snap in enumerate(snaps):
+        for key in ("path", "assertions"):
+            if key in snap:
+                yield from _path(("snaps", number, key), snap[key])
+
+
 def _path(steps: Steps, path: str) -> Iterator[Complaint]:
     if path.startswith("/") or ".." in PurePosixPath(path).parts:
         yield steps, f"expected a path below the release's directory, got {path!r}; put the file there"
@@ -117,6 +127,7 @@ def _names(release: Mapping[str, Any]) -> Iterator[Complaint]:
     images = release["images"]
     listed: list[tuple[Steps, str, str]] = [
         *((("files", n), "file", entry["name"]) for n, entry in enumerate(release.get("files", []))),
+        *((("snaps", n), "snap", entry["name"]) for n, entry in enumerate(release.get("snaps", []))),
         (("images", "runtime"), "image", images["runtime"]["name"]),
         *((("images", "models", n), "image", entry["name"]) for n, entry in enumerate(images["models"])),
         *(
@@ -139,6 +150,7 @@ def _licences(release: Mapping[str, Any]) -> Iterator[Complaint]:
     yield from _judged(("images", "runtime"), runtime["name"], runtime, why)
     listed: list[tuple[Steps, Mapping[str, Any]]] = [
         *((("files", n), entry) for n, entry in enumerate(release.get("files", []))),
+        *((("snaps", n), entry) for n, entry in enumerate(release.get("snaps", []))),
         *((("images", "models", n), entry) for n, entry in enumerate(images["models"])),
         *((("images", "extra", n), entry) for n, entry in enumerate(images.get("extra", []))),
     ]

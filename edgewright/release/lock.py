@@ -45,6 +45,7 @@ from edgewright.release.resolve import find_only, resolve
 from edgewright.release.runtime_image import build_runtime_image, runtime_sources, tree_digest
 from edgewright.release.targets import Target, release_targets
 from edgewright.release.wheels import fetch_wheels
+from edgewright.snaps.inputs import restore_snaps
 
 __all__ = ["LockResult", "build_images", "ensure_images", "fetch_sources", "lock_release", "stale_images"]
 
@@ -217,13 +218,14 @@ def stale_images(lock: Mapping[str, Any], release_dir: Path) -> list[str]:
 def ensure_images(
     lock: Mapping[str, Any], release: Mapping[str, Any], release_dir: Path, store: BlobStore
 ) -> None:
-    """Have every locked image in the store, building or fetching what is missing; and every supplied file.
+    """Have every locked image in the store, building or fetching what is missing; and what the site supplies.
 
     Raises:
         InputError: A supplied file or archive is not there.
         IntegrityError: What the sources give has another digest than the lock.
     """
     restore_files(lock.get("files", []), release_dir, store)
+    restore_snaps(lock.get("snaps", []), release_dir, store, datetime.datetime.now(datetime.UTC))
     missing = [entry for entry in lock["images"] if image_blobs(entry["digest"], store) is None]
     for entry in missing:
         if entry["role"] == "extra":
