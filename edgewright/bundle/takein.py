@@ -119,6 +119,7 @@ def take_in(
     with _locked(depots, keep):
         target = depots / _RELEASES / release_name(index)
         if _serves(depots, target, index):
+            shutil.rmtree(depots / _STAGING, ignore_errors=True)  # of a run that was killed when all was done
             return TakeInResult(False, target, 0, 0, ())
         with _telling(f"taking in {index.name}", depots):
             work = _TakeIn(bundle, depots)
