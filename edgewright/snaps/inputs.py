@@ -33,6 +33,9 @@ from edgewright.snaps.refusal import SnapRefused
 __all__ = ["Hashed", "check_snap", "hash_snap", "lock_snaps", "restore_snaps"]
 
 _CHUNK = 1 << 20
+_TELL_BYTES = 50_000_000
+"""A file from which on hashing is worth a line."""
+
 _MAGIC = b"hsqs"
 """What a squashfs file begins with (Linux, fs/squashfs/squashfs_fs.h: SQUASHFS_MAGIC, little-endian)."""
 
@@ -163,7 +166,8 @@ def hash_snap(path: Path) -> Hashed:
     size = 0
     try:
         with path.open("rb") as stream:
-            progress = Progress(f"hashing {path.name}", os.fstat(stream.fileno()).st_size)
+            total = os.fstat(stream.fileno()).st_size
+            progress = Progress(f"hashing {path.name}", total) if total >= _TELL_BYTES else None
             while data := stream.read(_CHUNK):
                 if not size and not data.startswith(_MAGIC):
                     raise SnapRefused(
@@ -173,8 +177,10 @@ def hash_snap(path: Path) -> Hashed:
                 size += len(data)
                 sha256.update(data)
                 sha3_384.update(data)
-                progress.add(len(data))
-            progress.close()
+                if progress is not None:
+                    progress.add(len(data))
+            if progress is not None:
+                progress.close()
     except OSError as error:
         raise InputError(f"reading {path}: {error.strerror}; supply the snap's file there") from error
     if not size:
