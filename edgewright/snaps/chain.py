@@ -30,7 +30,7 @@ from edgewright.snaps.openpgp import PublicKey, read_public_key, verify
 from edgewright.snaps.refusal import SnapRefused
 from edgewright.snaps.trusted import Roots
 
-__all__ = ["SERIES", "Asserted", "Believed", "Claim", "believe", "match"]
+__all__ = ["SERIES", "Asserted", "Believed", "Claim", "believe", "describe", "match"]
 
 SERIES = "16"
 """The series of all snaps (release/release.go: Series)."""
@@ -156,6 +156,38 @@ def match(claim: Claim, believed: Believed) -> Asserted:
             f"publisher {_called(publisher, believed)}; if that is meant, name the developer in the release",
         )
     return Asserted(revision.text("snap-id"), publisher, developer)
+
+
+def describe(believed: Believed, file: str, sha3_384: str, size: int) -> Claim:
+    """The claim that a release could make of a file: what believed assertions say of it.
+
+    Args:
+        believed: The assertions.
+        file: The file, for messages.
+        sha3_384: Its digest.
+        size: Its bytes.
+
+    Raises:
+        SnapRefused: They speak of another file.
+    """
+    found = {each.text("snap-sha3-384"): each for each in believed.of_type("snap-revision")}
+    revision = found.get(sha3_384)
+    if revision is None:
+        match(Claim("of unknown name", file, sha3_384, size, 0, ""), believed)
+        raise AssertionError("a file that no snap-revision speaks of was matched")
+    declaration = believed.found[("snap-declaration", SERIES, revision.text("snap-id"))]
+    publisher, developer = declaration.text("publisher-id"), revision.text("developer-id")
+    claim = Claim(
+        declaration.text("snap-name"),
+        file,
+        sha3_384,
+        size,
+        revision.number("snap-revision"),
+        publisher,
+        developer if developer != publisher else None,
+    )
+    match(claim, believed)
+    return claim
 
 
 def _by_key(assertions: Iterable[Assertion]) -> dict[tuple[str, ...], Assertion]:

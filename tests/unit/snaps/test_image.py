@@ -227,7 +227,7 @@ def test_a_key_that_the_brand_does_not_have_is_refused(
 def test_what_snap_signs_is_verified_by_the_brands_own_key(
     tmp_path: Path, stand_ins: dict[str, Path], keyring: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The public key is the one that `snap export-key` gives out; the prepared image would need the real root."""
+    """The public key is the one that `snap export-key` gives out."""
     roots = a.roots()
     monkeypatch.setattr(trusted, "canonical_roots", lambda: roots)
     exported = subprocess.run(
