@@ -23,6 +23,30 @@ def add(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
     show.add_argument("snap", type=Path, metavar="SNAP", help="the file that `snap download` wrote")
     show.add_argument("assertions", type=Path, nargs="?", metavar="ASSERT", help="the .assert file beside it")
     show.set_defaults(run=_show)
+    pack = verbs.add_parser(
+        "pack", help="pack a locked release's runtime and models as strict snaps, to publish them in a store"
+    )
+    pack.add_argument(
+        "release_dir", type=Path, metavar="RELEASE_DIR", help="directory with release.yml and lock"
+    )
+    pack.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="where the snaps go")
+    pack.set_defaults(run=_pack)
+
+
+def _pack(args: argparse.Namespace) -> int:
+    from edgewright.depot.blobs import BlobStore  # noqa: PLC0415 - other commands start without it
+    from edgewright.release.documents import load_lock, load_release  # noqa: PLC0415
+    from edgewright.release.lock import ensure_images, fetch_sources  # noqa: PLC0415
+    from edgewright.snaps.pack import pack_snaps  # noqa: PLC0415
+
+    release, _ = load_release(args.release_dir)
+    lock, _ = load_lock(args.release_dir)
+    store = BlobStore()
+    fetch_sources(lock, release, store)
+    ensure_images(lock, release, args.release_dir, store)
+    for packed in pack_snaps(lock, store, args.output):
+        print(f"snap {packed.path}: sha256 {packed.hashed.sha256}, sha3-384 {packed.hashed.sha3_384}")
+    return 0
 
 
 def _show(args: argparse.Namespace) -> int:

@@ -33,7 +33,9 @@ def check_release(release: Mapping[str, Any]) -> list[Complaint]:
         *_targets(release),
         *_files(release.get("files", [])),
         *_images(release["images"]),
-        *check_release_snaps(release.get("snaps", [])),
+        *check_release_snaps(
+            release.get("snaps", []), [entry["model"] for entry in release["images"]["models"]]
+        ),
         *_snap_paths(release.get("snaps", [])),
         *_names(release),
         *_licences(release),

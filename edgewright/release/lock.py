@@ -45,6 +45,7 @@ from edgewright.release.resolve import find_only, resolve
 from edgewright.release.runtime_image import build_runtime_image, runtime_sources, tree_digest
 from edgewright.release.targets import Target, release_targets
 from edgewright.release.wheels import fetch_wheels
+from edgewright.snaps.built import restore_built, with_built
 from edgewright.snaps.inputs import restore_snaps
 
 __all__ = ["LockResult", "build_images", "ensure_images", "fetch_sources", "lock_release", "stale_images"]
@@ -120,6 +121,9 @@ def lock_release(
             }
         images.append({**entry, "digest": image.digest, "size": image.size, "sources": sources})
     lock["images"] = images
+    snaps = with_built(lock, release, old, store)
+    if snaps:
+        lock["snaps"] = snaps
     if old and {**old, "apt": {**old["apt"], "date": ""}} == {**lock, "apt": {**lock["apt"], "date": ""}}:
         lock["apt"] = old["apt"]  # a newer index that changed nothing: the lock stands for the same moment
     diff = diff_locks(old, lock)
@@ -218,12 +222,19 @@ def stale_images(lock: Mapping[str, Any], release_dir: Path) -> list[str]:
 def ensure_images(
     lock: Mapping[str, Any], release: Mapping[str, Any], release_dir: Path, store: BlobStore
 ) -> None:
-    """Have every locked image in the store, building or fetching what is missing; and what the site supplies.
+    """Have every locked image in the store, and every supplied file and snap, and the snaps that are built.
 
     Raises:
         InputError: A supplied file or archive is not there.
         IntegrityError: What the sources give has another digest than the lock.
     """
+    _ensure_images(lock, release, release_dir, store)
+    restore_built(lock, store)
+
+
+def _ensure_images(
+    lock: Mapping[str, Any], release: Mapping[str, Any], release_dir: Path, store: BlobStore
+) -> None:
     restore_files(lock.get("files", []), release_dir, store)
     restore_snaps(lock.get("snaps", []), release_dir, store, datetime.datetime.now(datetime.UTC))
     missing = [entry for entry in lock["images"] if image_blobs(entry["digest"], store) is None]
