@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -197,8 +199,9 @@ def _check(
     entries = load_index(read(INDEX, MAX_INDEX_BYTES), f"{INDEX} of {name}")
     _fits(entries, there, name)
     progress = Progress(f"checking {len(entries)} snaps", sum(entry["size"] for entry in entries))
-    for entry in entries:
-        found = hashed(f"{DIRECTORY}/{entry['filename']}", progress)
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        every = list(pool.map(lambda each: hashed(f"{DIRECTORY}/{each['filename']}", progress), entries))
+    for entry, found in zip(entries, every, strict=True):
         if (found.size, found.sha256, found.sha3_384) != (entry["size"], entry["sha256"], entry["sha3_384"]):
             raise SnapRefused(
                 "changed",

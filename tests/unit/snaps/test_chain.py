@@ -214,7 +214,7 @@ def test_no_mutation_of_a_chain_is_believed() -> None:
     good = a.chain()
     said = {each.content for each in a.read(good)}
     refused = 0
-    for _ in range(3000):
+    for _ in range(1500):
         data = bytearray(good)
         at, kind = source.randrange(len(data)), source.randrange(4)
         if kind == 0:
@@ -234,4 +234,4 @@ def test_no_mutation_of_a_chain_is_believed() -> None:
             refused += 1
             continue
         assert {each.content for each in found} == said  # line ends or bits that a signature does not cover
-    assert refused > 2500
+    assert refused > 1200

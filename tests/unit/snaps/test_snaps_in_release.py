@@ -41,6 +41,7 @@ from tests.unit.bundle.small_release import make_release
 from tests.unit.snaps import asserting as a
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
+ROOT = Path(__file__).resolve().parents[3]
 ASSERTED: dict[str, Any] = {
     "name": "reader",
     "path": "snaps/reader_7.snap",
@@ -274,3 +275,10 @@ def test_release_inventory_and_record_say_dangerous_alike() -> None:
     check_inventory({"edgewright_snap_grade": "dangerous"}, lock)
     assert recorded(lock) == {"snaps": {"grade": "dangerous", "without_assertions": ["own-tool"]}}
     assert recorded({"snaps": [lock["snaps"][1]]}) == {}
+
+
+def test_nginx_serves_what_the_depot_holds() -> None:
+    """All else answers 404 there, so a new directory of the depot needs a place in the template."""
+    template = (ROOT / "roles" / "depot" / "templates" / "nginx.conf.j2").read_text()
+    for place in ("/apt/", "/files/", "/pypi/files/", "/snaps/"):
+        assert f"location {place} {{" in template
