@@ -52,7 +52,7 @@ def check_inventory(variables: Mapping[str, Any], lock: Mapping[str, Any]) -> No
         InputError: The variable is neither grade, or the lock has snaps that it does not allow.
     """
     grade = variables.get(VARIABLE, SIGNED)
-    if grade not in {SIGNED, DANGEROUS}:
+    if grade not in (SIGNED, DANGEROUS):
         raise InputError(f"{VARIABLE}: expected {SIGNED} or {DANGEROUS}, got {grade!r}")
     names = dangerous(lock)
     if names and grade != DANGEROUS:

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -120,7 +121,7 @@ def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def keyring(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def keyring(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A keyring as `snap create-key` makes it, without a passphrase."""
     home = tmp_path_factory.mktemp("gnupg")
     home.chmod(0o700)
@@ -135,7 +136,8 @@ def keyring(tmp_path_factory: pytest.TempPathFactory) -> Path:
         check=True,
         capture_output=True,
     )
-    return home
+    yield home
+    subprocess.run(["gpgconf", "--homedir", home, "--kill", "all"], check=True)  # its agent
 
 
 def depot(directory: Path, snaps: dict[str, Path]) -> Path:

@@ -272,6 +272,8 @@ def test_release_inventory_and_record_say_dangerous_alike() -> None:
         want_all({}, {}, lock, ["identity"])
     with pytest.raises(InputError, match="expected signed or dangerous, got 'Dangerous'"):
         check_inventory({"edgewright_snap_grade": "Dangerous"}, {})
+    with pytest.raises(InputError, match="expected signed or dangerous"):
+        check_inventory({"edgewright_snap_grade": ["dangerous"]}, {})
     check_inventory({"edgewright_snap_grade": "dangerous"}, lock)
     assert recorded(lock) == {"snaps": {"grade": "dangerous", "without_assertions": ["own-tool"]}}
     assert recorded({"snaps": [lock["snaps"][1]]}) == {}
