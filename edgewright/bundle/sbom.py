@@ -177,6 +177,7 @@ def _fill(bom: Bill, root: Line, release: Entry, lock: Entry, store: BlobStore) 
     for name, others in deb_needs(inside, store).items():
         needs.setdefault(name, set()).update(others)
     components |= {f"file:{entry['name']}": _file(entry) for entry in lock.get("files", [])}
+    components |= {f"snap:{entry['name']}": _snap(entry) for entry in lock.get("snaps", [])}
     images = [_image(image) for image in lock["images"]]
     for component in [*components.values(), *images]:
         bom.add(component)
@@ -318,6 +319,23 @@ def _file(entry: Entry) -> Component:
         licenses=_licences(entry),
         external_references=_from(entry),
         properties=_facts(entry, "size"),
+    )
+
+
+def _snap(entry: Entry) -> Component:
+    """A snap; package URLs have no type for it, so a generic one with its digest."""
+    version = str(entry.get("revision", entry["grade"]))
+    held = {"assertions": entry["assertions"]["sha256"]} if "assertions" in entry else {}
+    return Component(
+        type=ComponentType.APPLICATION,
+        bom_ref=f"snap:{entry['filename']}",
+        name=entry["name"],
+        version=version,
+        purl=PackageURL("generic", None, entry["name"], version, {"checksum": f"sha256:{entry['sha256']}"}),
+        hashes=_hashes(entry["sha256"]),
+        licenses=_licences(entry),
+        properties=_properties(held)
+        + _facts(entry, "filename", "size", "grade", "channel", "snap_id", "publisher_id", "sha3_384"),
     )
 
 

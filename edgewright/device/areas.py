@@ -24,6 +24,7 @@ import yaml
 from edgewright.device import acceptance, depot_client, identity, isolation, kernel, runtime
 from edgewright.device.drift import Drift, Have, Want
 from edgewright.errors import InputError
+from edgewright.snaps.grade import check_inventory
 
 __all__ = ["AREAS", "AREA_NAMES", "Area", "before_after", "choose", "drift_all", "sentence", "want_all"]
 
@@ -100,6 +101,7 @@ def want_all(
     Raises:
         InputError: unknown area, or an area refuses its input.
     """
+    check_inventory(variables, lock)
     return {area.name: area.want(variables, profile, lock) for area in choose(names)}
 
 

@@ -23,6 +23,7 @@ _KINDS = {
     "wheel": "wheel",
     "image": "image",
     "file": "file",
+    "snap": "snap",
 }
 """Kinds of entries in the order in which they are told, and one of them in words."""
 
@@ -204,6 +205,8 @@ def _entries(lock: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str, str], Si
             yield ("", "wheel", f"{image['wheel']['name']} of {image['name']}"), _side(image["wheel"])
     for entry in lock.get("files", []):
         yield ("", "file", entry["name"]), _side(entry)
+    for entry in lock.get("snaps", []):
+        yield ("", "snap", entry["name"]), _side({**entry, "version": entry.get("revision", entry["grade"])})
 
 
 def _packages(target: str, part: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str, str], Side]]:
