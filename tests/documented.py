@@ -11,6 +11,8 @@ kept in `asked`, every command in `ran`.
 
 from __future__ import annotations
 
+import copy
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,6 +26,12 @@ __all__ = ["MACHINES", "DocumentedSystem"]
 
 DOCUMENTED = FIXTURES / "devices" / "documented"
 MACHINES = tuple(sorted(path.stem for path in DOCUMENTED.glob("*.yml")))
+
+
+@functools.cache
+def _read(name: str) -> dict[str, Any]:
+    raw: dict[str, Any] = yaml.safe_load((DOCUMENTED / f"{name}.yml").read_text(encoding="utf-8"))
+    return raw
 
 
 class DocumentedSystem(System):
@@ -43,7 +51,7 @@ class DocumentedSystem(System):
     """
 
     def __init__(self, name: str) -> None:
-        raw = yaml.safe_load((DOCUMENTED / f"{name}.yml").read_text(encoding="utf-8"))
+        raw = copy.deepcopy(_read(name))
         self.machine: str = raw["machine"]
         self.locked: dict[str, Any] = raw["locked"]
         self.variables: dict[str, Any] = raw.get("variables", {})

@@ -17,7 +17,7 @@ from edgewright.errors import InputError
 __all__ = ["OURS", "PATTERNS", "Stack", "locked_stack"]
 
 OURS = (
-    r"^(?:edgewright-(?:modules-)?nvidia|nvidia-|libnvidia-|libnv(?:infer|onnxparser|parsers|jitlink|jpeg|rtc|cuvid|optix)"
+    r"^(?:edgewright-nvidia-modules-|nvidia-|libnvidia-|libnv(?:infer|onnxparser|parsers|jitlink|jpeg|rtc|cuvid|optix)"
     r"|libcud(?:a1$|a-|nn|art)|libcu(?:blas|fft|rand|solver|sparse|pti)|libnpp|cuda-|tensorrt|firmware-nvidia-)"
 )
 """Names of packages that belong to NVIDIA's stack."""
@@ -123,7 +123,8 @@ def _built(lock: Mapping[str, Any], kernel: str) -> dict[str, str]:
         if isinstance(entry, Mapping)
         and isinstance(entry.get("package"), str)
         and isinstance(entry.get("version"), str)
-        and entry.get("kernel", kernel) == kernel
+        and isinstance(entry.get("kernel"), Mapping)
+        and entry["kernel"].get("release") == kernel
     }
 
 

@@ -388,14 +388,18 @@ def test_supplied_packages_and_built_modules_belong_to_the_stack() -> None:
         {"name": "hello_2.10-3_amd64.deb"},
     ]
     found.lock["modules"] = [
-        {"package": "edgewright-modules-nvidia", "version": "1", "kernel": KERNEL},
-        {"package": "edgewright-modules-other", "version": "1", "kernel": "6.12.0"},
+        {
+            "package": f"edgewright-nvidia-modules-{KERNEL}",
+            "version": "535.309.01+1-1",
+            "kernel": {"release": KERNEL},
+        },
+        {"package": "edgewright-nvidia-modules-6.12", "version": "1", "kernel": {"release": "6.12"}},
     ]
     found.lock["apt"]["packages"].append({"name": "nvidia-kernel-dkms", "version": "535.309.01-1"})
     packages = found.want()["packages"]
     assert packages["nvidia-container-toolkit"] == "1.18.2-1"
-    assert packages["edgewright-modules-nvidia"] == "1"
-    assert not {"hello", "edgewright-modules-other", "nvidia-kernel-dkms", "openssl"} & set(packages)
+    assert packages[f"edgewright-nvidia-modules-{KERNEL}"] == "535.309.01+1-1"
+    assert not {"hello", "edgewright-nvidia-modules-6.12", "nvidia-kernel-dkms", "openssl"} & set(packages)
     found.variables["nvidia_modules_from"] = "dkms"
     assert "nvidia-kernel-dkms" in found.want()["packages"]
 
