@@ -97,7 +97,7 @@ def locked_stack(lock: Mapping[str, Any], profile: Mapping[str, Any], modules_fr
         if re.match(OURS, str(deb["name"]))
     }
     packages |= _built(lock, target["kernel"]["release"])
-    packages |= _supplied(lock.get("files") or [], profile["arch"])
+    packages |= _supplied(lock.get("files") or [], profile["arch"], target["os"]["suite"])
     if modules_from == "depot":
         packages = {name: text for name, text in packages.items() if not _BUILT_ON_DEVICE.search(name)}
     return Stack(chosen, target["kernel"]["release"], dict(sorted(packages.items())), where)
@@ -128,9 +128,10 @@ def _built(lock: Mapping[str, Any], kernel: str) -> dict[str, str]:
     }
 
 
-def _supplied(files: Sequence[Mapping[str, Any]], arch: str) -> dict[str, str]:
-    """Supplied packages of the stack, by the names of their files."""
-    matches = (_DEB.match(str(file.get("name"))) for file in files)
+def _supplied(files: Sequence[Mapping[str, Any]], arch: str, suite: str) -> dict[str, str]:
+    """Supplied packages of the stack, by the names of their files; of those for other suites none."""
+    mine = [file for file in files if suite in (file.get("suites") or [suite])]
+    matches = (_DEB.match(str(file.get("name"))) for file in mine)
     return {
         match[1]: match[2]
         for match in matches

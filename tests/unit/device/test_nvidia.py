@@ -385,6 +385,7 @@ def test_supplied_packages_and_built_modules_belong_to_the_stack() -> None:
         {"name": "nvidia-container-toolkit_1.18.2-1_amd64.deb"},
         {"name": "libnvinfer10_10.6.0.26-1+cuda12.6_arm64.deb"},
         {"name": "notes.txt"},
+        {"name": "libcudnn8_8.9.7-1_amd64.deb", "suites": ["trixie"]},
         {"name": "hello_2.10-3_amd64.deb"},
     ]
     found.lock["modules"] = [
@@ -399,7 +400,13 @@ def test_supplied_packages_and_built_modules_belong_to_the_stack() -> None:
     packages = found.want()["packages"]
     assert packages["nvidia-container-toolkit"] == "1.18.2-1"
     assert packages[f"edgewright-nvidia-modules-{KERNEL}"] == "535.309.01+1-1"
-    assert not {"hello", "edgewright-nvidia-modules-6.12", "nvidia-kernel-dkms", "openssl"} & set(packages)
+    assert not {
+        "hello",
+        "libcudnn8",
+        "edgewright-nvidia-modules-6.12",
+        "nvidia-kernel-dkms",
+        "openssl",
+    } & set(packages)
     found.variables["nvidia_modules_from"] = "dkms"
     assert "nvidia-kernel-dkms" in found.want()["packages"]
 
