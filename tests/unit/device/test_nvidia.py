@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +13,9 @@ import pytest
 from edgewright.device import nvidia
 from edgewright.device.areas import sentence
 from edgewright.errors import InputError
-from edgewright.release.stack.check import items_of_have
+from edgewright.release.stack.check import check, items_of_have
+from edgewright.release.stack.facts import load_facts
+from edgewright.release.stack.universe import make_universe
 from tests.documented import MACHINES
 from tests.unit.device.nvidia_inputs import Machine, machine
 
@@ -52,6 +55,17 @@ def test_what_was_read_is_what_stack_check_takes(name: str) -> None:
     items = {each.item: each.text for each in items_of_have({"nvidia": have})}
     wanted = {"l4t", "firmware"} if have.get("l4t") else {"driver", "module", "module-flavour"}
     assert wanted | {"cuda", "container-toolkit"} <= set(items)
+
+
+@pytest.mark.parametrize("name", GPUS)
+def test_what_was_read_is_judged_by_the_facts(name: str) -> None:
+    found = machine(name)
+    universe = make_universe(found.profile, load_facts(), None, datetime.date(2026, 11, 21))
+    verdict = check(universe, items_of_have({"nvidia": found.have()}))
+    refused = [each.answer.why for each in verdict.refused]
+    # Of Thor's firmware the facts know nothing, and that counts as no.
+    unknown = ["no verified source says that L4T 38 on board firmware R38 boots"]
+    assert (refused, verdict.unheard) == (unknown if name == "agx_thor" else [], ())
 
 
 def test_each_item_is_read_once_and_nothing_is_asked_of_a_driver_that_is_not_loaded() -> None:
