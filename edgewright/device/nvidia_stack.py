@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from edgewright.device.nvidia_lock import nvidia_answer
 from edgewright.errors import InputError
 
 __all__ = ["OURS", "PATTERNS", "Stack", "locked_stack"]
@@ -65,25 +66,22 @@ def locked_stack(lock: Mapping[str, Any], profile: Mapping[str, Any], modules_fr
         modules_from: `depot` or `dkms`; from the depot, packages that build on the device are left out.
 
     Raises:
-        InputError: the lock has no entry for the profile, several that fit, or a damaged one.
+        InputError: the lock has no entry for the profile, one for other hardware, or a damaged one.
     """
     named = f"lock of release {lock['release']['name']} {lock['release']['version']}"
     again = "write it again with `edgewright release lock`"
     entries = lock.get("nvidia") or []
     if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
         raise InputError(f"{named}: nvidia: expected a list of mappings, got {entries!r:.80}; {again}")
-    mine = [entry for entry in entries if entry.get("profile") == profile["name"]]
     own = f"{lock['os']['suite']}/{lock['os']['arch']}"
-    if len(mine) > 1:
-        mine = [entry for entry in mine if entry.get("target") == own]
-    if len(mine) != 1:
-        made = ", ".join(sorted({str(entry.get("profile")) for entry in entries})) or "none"
+    entry = nvidia_answer(lock, profile)
+    if entry is None:
+        made = ", ".join(sorted({str(each.get("profile")) for each in entries})) or "none"
         raise InputError(
-            f"{named}: has {'no' if not mine else 'more than one'} NVIDIA stack for profile {profile['name']}"
-            f" (it has those of: {made}): name the profile under nvidia.profiles in release.yml and {again},"
-            " or set nvidia_managed to false where nothing on the device uses the GPU"
+            f"{named}: has no NVIDIA stack for profile {profile['name']} (it has those of: {made}): name the"
+            f" profile under nvidia.profiles in release.yml and {again}, or set nvidia_managed to false where"
+            " nothing on the device uses the GPU"
         )
-    entry = mine[0]
     where = f"{named}: nvidia of {profile['name']}"
     chosen = entry.get("chosen")
     if not isinstance(chosen, Mapping) or not all(isinstance(text, str) for text in chosen.values()):

@@ -6,12 +6,15 @@ from __future__ import annotations
 import datetime
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from edgewright.device import nvidia
 from edgewright.device.areas import sentence
+from edgewright.device.lock import load_lock
+from edgewright.device.profile import carried_profiles, load_profile
 from edgewright.errors import InputError
 from edgewright.release.stack.check import check, items_of_have
 from edgewright.release.stack.facts import load_facts
@@ -19,6 +22,7 @@ from edgewright.release.stack.universe import make_universe
 from tests.documented import MACHINES
 from tests.unit.device.nvidia_inputs import Machine, machine
 
+ROOT = Path(__file__).resolve().parents[3]
 KERNEL = "6.1.0-56-rt-amd64"
 GPUS = [name for name in MACHINES if name not in ("raspberry_pi_5", "x86_plain")]
 MODULE = f"/lib/modules/{KERNEL}/updates/dkms/nvidia-current.ko"
@@ -156,7 +160,7 @@ def _lower_power(found: Machine) -> None:
 
 def _newer_driver(found: Machine) -> None:
     found.profile["gpu_model"] = "v100"
-    found.chosen["driver"] = "595.71.05"
+    found.chosen.update(gpu="v100", driver="595.71.05")
 
 
 def _no_persistence(found: Machine) -> None:
@@ -472,11 +476,7 @@ REFUSED: dict[str, tuple[str, Callable[[Machine], None], str]] = {
         lambda found: found.lock.pop("nvidia") and None,
         "has no NVIDIA stack for profile",
     ),
-    "two entries": (
-        "x86_t4",
-        lambda found: found.lock["nvidia"].append(found.lock["nvidia"][0]),
-        "more than one NVIDIA stack",
-    ),
+    "other hardware": ("x86_t4", _choose("gpu", "l4"), "stack was chosen for gpu l4"),
     "no list": (
         "x86_t4",
         lambda found: found.lock.update(nvidia={"x86_t4": {}}),
@@ -508,6 +508,15 @@ def test_bad_input_is_refused_by_name(name: str) -> None:
     with pytest.raises(InputError) as caught:
         found.want()
     assert words in str(caught.value)
+
+
+def test_the_carried_release_has_a_stack_for_its_profile() -> None:
+    lock = load_lock(ROOT / "releases/label-reader-t4/release.lock.yml")
+    profile = load_profile("x86_t4", [carried_profiles()]).as_dict()
+    want = nvidia.want({}, profile, lock)
+    assert want["driver"] == want["module"] == lock["nvidia"][0]["chosen"]["driver"]
+    assert {"libcuda1", "nvidia-smi", "nvidia-persistenced"} <= set(want["packages"])
+    assert want["at"]["kernel"] == lock["kernel"]["release"]
 
 
 def test_nothing_wanted_is_no_drift() -> None:
