@@ -21,7 +21,7 @@ from typing import Any
 
 import yaml
 
-from edgewright.device import acceptance, depot_client, identity, isolation, kernel, runtime
+from edgewright.device import acceptance, depot_client, identity, isolation, kernel, nvidia, runtime
 from edgewright.device.drift import Drift, Have, Want
 from edgewright.errors import InputError
 from edgewright.snaps.grade import check_inventory
@@ -58,6 +58,7 @@ AREAS: tuple[Area, ...] = (
     _area("identity", identity),
     _area("depot_client", depot_client),
     _area("kernel", kernel),
+    _area("nvidia", nvidia),
     _area("isolation", isolation),
     _area("runtime", runtime),
     _area("acceptance", acceptance),
