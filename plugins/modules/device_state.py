@@ -10,6 +10,9 @@ version_added: 0.1.0
 description:
   - Reads the areas of a device's state in one round trip, computes on the controller what they shall be,
     and returns the differences.
+  - Where the device keeps the probe's program (role P(edgewright.factory.drift_watch#role)), that is one
+    command and no transfer; where it does not, the program travels on the standard input of a second command,
+    and is not kept.
   - It never changes the device, in check mode or out of it.
   - What is desired follows from the variables of the roles, the host's hardware profile
     (C(edgewright_profile)) and the lock; the roles need not be part of the play.
@@ -26,12 +29,6 @@ options:
     elements: str
     default: []
     choices: [identity, depot_client, kernel, isolation, runtime, acceptance]
-  want:
-    description:
-      - Desired state by area, which the action plugin computes and sends along.
-      - Refused when a task sets it.
-    type: dict
-    default: {}
 attributes:
   check_mode:
     description: Reads and compares as always; C(changed) then says whether there is drift.
@@ -109,31 +106,4 @@ summary:
   elements: str
 """
 
-from typing import NoReturn
-
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.edgewright.factory.plugins.module_utils.probe import probe
-from ansible_collections.edgewright.factory.plugins.module_utils.system import LocalSystem
-
 AREAS = ["identity", "depot_client", "kernel", "isolation", "runtime", "acceptance"]
-
-
-def main() -> NoReturn:
-    """Read the areas that have a want; the action plugin of the same name does the rest."""
-    module = AnsibleModule(
-        argument_spec={
-            "lock": {"type": "path", "required": True},
-            "areas": {"type": "list", "elements": "str", "default": [], "choices": AREAS},
-            "want": {"type": "dict", "default": {}},
-        },
-        supports_check_mode=True,
-    )
-    try:
-        have = probe(LocalSystem(), module.params["want"])
-    except ValueError as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(changed=False, have=have)
-
-
-if __name__ == "__main__":
-    main()
