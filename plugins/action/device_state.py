@@ -70,6 +70,8 @@ class ActionModule(ActionBase):
             changed=bool(drifts) and bool(self._task.check_mode),
             have=have,
             want=want,
+            lock=str(self._lock_path()),
+            **self._site,
             drift=[drift.as_dict() for drift in drifts],
             drifted=drifted,
             reboot_required=any(drift.reboot for drift in drifts),
@@ -146,12 +148,15 @@ class ActionModule(ActionBase):
             raise InputError(f"areas: expected a list of names, got {areas!r}")
         return [str(name) for name in areas]
 
+    def _lock_path(self) -> Path:
+        return Path(self._loader.path_dwim(str(self._task.args["lock"])))
+
     def _want(self, areas: tuple[Area, ...], task_vars: dict[str, Any]) -> dict[str, dict[str, Any]]:
         """Desired state of the task's host; faults of the inputs come out before the device is asked."""
         host = str(task_vars.get("inventory_hostname"))
         if not self._task.args.get("lock"):
             raise InputError(f"{MODULE}: the option lock is missing: name the release.lock.yml")
-        lock = load_lock(Path(self._loader.path_dwim(str(self._task.args["lock"]))))
+        lock = load_lock(self._lock_path())
         roles = collection_root() / "roles"
         variables = HostVariables(
             host, self._templar, task_vars, role_defaults(roles, self._loader), load_specs(roles)
@@ -160,6 +165,10 @@ class ActionModule(ActionBase):
         try:
             variables.add_controller_facts(areas, self._loader)
             want = want_all(variables, profile.as_dict(), lock, [area.name for area in areas])
+            self._site = {
+                "profile": profile.name,
+                "state_dir": str(variables.get("edgewright_state_dir") or ""),
+            }
         except InputError as error:
             message = str(error)
             raise InputError(message if host in message else f"host {host}: {message}") from error

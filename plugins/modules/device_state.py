@@ -66,6 +66,18 @@ want:
   description: State as desired, by area; the same items.
   returned: success
   type: dict
+lock:
+  description: Path of the lock on the controller, resolved.
+  returned: success
+  type: str
+profile:
+  description: Name of the host's hardware profile.
+  returned: success
+  type: str
+state_dir:
+  description: The site's state on the controller (C(edgewright_state_dir)).
+  returned: success
+  type: str
 drift:
   description: Items that differ, in the order of the areas.
   returned: success
