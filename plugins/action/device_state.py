@@ -167,6 +167,7 @@ class ActionModule(ActionBase):
             want = want_all(variables, profile.as_dict(), lock, [area.name for area in areas])
             self._site = {
                 "profile": profile.name,
+                "release": {key: lock["release"][key] for key in ("name", "version")},
                 "state_dir": str(variables.get("edgewright_state_dir") or ""),
             }
         except InputError as error:

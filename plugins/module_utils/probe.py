@@ -11,6 +11,7 @@ from typing import Any, Callable, Dict, Mapping, Tuple
 from ansible_collections.edgewright.factory.plugins.module_utils import (
     acceptance,
     depot_client,
+    drift_watch,
     identity,
     isolation,
     kernel,
@@ -27,6 +28,7 @@ READERS: Tuple[Tuple[str, Reader], ...] = (
     ("isolation", isolation.read),
     ("runtime", runtime.read),
     ("acceptance", acceptance.read),
+    ("drift_watch", drift_watch.read),
 )
 
 

@@ -28,7 +28,7 @@ options:
     type: list
     elements: str
     default: []
-    choices: [identity, depot_client, kernel, isolation, runtime, acceptance]
+    choices: [identity, depot_client, kernel, isolation, runtime, acceptance, drift_watch]
 attributes:
   check_mode:
     description: Reads and compares as always; C(changed) then says whether there is drift.
@@ -74,6 +74,10 @@ profile:
   description: Name of the host's hardware profile.
   returned: success
   type: str
+release:
+  description: Name and version of the lock's release.
+  returned: success
+  type: dict
 state_dir:
   description: The site's state on the controller (C(edgewright_state_dir)).
   returned: success
@@ -118,4 +122,4 @@ summary:
   elements: str
 """
 
-AREAS = ["identity", "depot_client", "kernel", "isolation", "runtime", "acceptance"]
+AREAS = ["identity", "depot_client", "kernel", "isolation", "runtime", "acceptance", "drift_watch"]

@@ -19,7 +19,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 
-from edgewright.device.areas import Area
+from edgewright.device.areas import AREAS, Area
 from edgewright.device.controller_facts import fact_path, read_fact
 from edgewright.device.profile import Profile, carried_profiles, load_profile, missing_profile
 from edgewright.device.variables import SITE_VARIABLES, RoleSpec
@@ -91,7 +91,7 @@ class HostVariables(Mapping[str, Any]):
 
     def add_controller_facts(self, areas: tuple[Area, ...], loader: DataLoader) -> None:
         """Read the digests of the controller's files that these areas declare, as further variables."""
-        for area in areas:
+        for area in AREAS if any(area.of_all for area in areas) else areas:
             for name, (kind, expression) in area.controller_facts.items():
                 path = Path(loader.path_dwim(fact_path(name, expression, self)))
                 self._values[name] = read_fact(name, kind, path)

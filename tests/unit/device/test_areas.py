@@ -50,7 +50,15 @@ def toys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_table_is_whole_and_in_order() -> None:
-    assert AREA_NAMES == ("identity", "depot_client", "kernel", "isolation", "runtime", "acceptance")
+    assert AREA_NAMES == (
+        "identity",
+        "depot_client",
+        "kernel",
+        "isolation",
+        "runtime",
+        "acceptance",
+        "drift_watch",
+    )
     assert tuple(area.name for area in AREAS) == AREA_NAMES
 
 
