@@ -63,6 +63,7 @@ mount -t proc proc {base}/root/proc
 mount --rbind /dev {base}/root/dev
 mount -t tmpfs none {base}/root/run
 mkdir -m 0755 {base}/root/run/sshd
+mount -t tmpfs none {base}/root/root
 cp {base}/host_key {base}/root/etc/ssh/device_host_key
 chmod 0600 {base}/root/etc/ssh/device_host_key
 cp {base}/authorized_keys {base}/root/etc/ssh/device_authorized_keys

@@ -119,7 +119,7 @@ def test_a_want_that_arrived_in_part_is_told(kept: Path) -> None:
 
 
 FAILURES = {
-    "an area's own refusal": ({"depot_client": {}}, "depot"),
+    "an area's own refusal": ({"depot_client": {"depot": 1}}, "files"),
     "unknown area": ({"kernal": {}}, "there is no area 'kernal' to read"),
     "no mapping": ([], "the request is no mapping of areas"),
     "a fault in a reader": ({"acceptance": {"at": 1}}, r"TypeError: .* \(acceptance\.py, line \d+\)"),
