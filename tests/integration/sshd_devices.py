@@ -240,12 +240,13 @@ class SshdFleet:
     def __exit__(self, *_: object) -> None:
         for device in self.devices.values():
             device.stop()
+        self.disconnect()
+
+    def disconnect(self) -> None:
+        """Close the connections that runs have kept."""
         for control in (self.directory / "cp").glob("*"):
-            subprocess.run(
-                ["ssh", "-o", f"ControlPath={control}", "-O", "exit", "none"],
-                capture_output=True,
-                check=False,
-            )
+            argv = ["ssh", "-o", f"ControlPath={control}", "-O", "exit", "none"]
+            subprocess.run(argv, capture_output=True, check=False)
 
     def start(self) -> None:
         """Switch all devices on that are off."""
@@ -380,10 +381,7 @@ class SshdFleet:
         registry.mkdir(parents=True)
         for link, target in depot_client.REGISTRY_IDENTITY.items():
             (registry / link).symlink_to(f"{identity.DIRECTORY}/{target}")
-        status = Path("/var/lib/dpkg/status").read_text()
-        for package, version in wants["identity"]["packages"].items():
-            status += f"\nPackage: {package}\nStatus: install ok installed\nVersion: {version}\n"
-        _write(root, "/var/lib/dpkg/status", status)
+        _write(root, "/var/lib/dpkg/status", _dpkg_status(wants["identity"]["packages"]))
         _write(root, wants["drift_watch"]["at"]["program"], probe_program().data.decode())
 
     def _keygen(self, path: Path) -> None:
@@ -469,6 +467,19 @@ def _certificate(key: Path, certificate: Path, subject: str, issuer: Path | None
     )
     request.unlink()
     rules.unlink()
+
+
+def _dpkg_status(packages: Mapping[str, str]) -> str:
+    """This machine's list of packages, with these versions of these."""
+    stanzas = Path("/var/lib/dpkg/status").read_text().strip().split("\n\n")
+    kept = [stanza for stanza in stanzas if stanza.split("\n")[0].removeprefix("Package: ") not in packages]
+    kept += [
+        f"Package: {name}\nStatus: install ok installed\nPriority: optional\nSection: misc\nInstalled-Size:"
+        f" 1\nMaintainer: nobody <nobody@example.org>\nArchitecture: amd64\nVersion: {version}\nDescription:"
+        f" {name}"
+        for name, version in packages.items()
+    ]
+    return "\n\n".join(kept) + "\n"
 
 
 def _sha256(path: Path) -> str:
