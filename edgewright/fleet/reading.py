@@ -227,6 +227,8 @@ def _environment(timeout_s: int) -> dict[str, str]:
     found = next((path.resolve() for path in candidates if path.is_file()), None)
     settings = {
         "ANSIBLE_TASK_TIMEOUT": str(timeout_s),
+        # ansible-runner switches the checking of host keys off where the environment does not say it.
+        "ANSIBLE_HOST_KEY_CHECKING": os.environ.get("ANSIBLE_HOST_KEY_CHECKING", "True"),
         "ANSIBLE_NOCOLOR": "1",
         "ANSIBLE_RETRY_FILES_ENABLED": "0",
     }

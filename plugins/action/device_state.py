@@ -8,18 +8,20 @@ command, for this one time: a probe never writes.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
 
 from ansible import constants
-from ansible.errors import AnsibleConnectionFailure
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.edgewright.factory.plugins.plugin_utils.host_inputs import (
     HostVariables,
     host_profile,
     plain,
     role_defaults,
+    role_specs,
 )
 
 from edgewright.device.areas import Area, before_after, choose, drift_all, sentence, want_all
@@ -31,11 +33,17 @@ from edgewright.device.probe_program import (
     shipped_command,
     shipped_input,
 )
-from edgewright.device.variables import load_specs
 from edgewright.errors import EdgewrightError, InputError, MissingToolError, UnreachableError
 from edgewright.paths import collection_root
 
 MODULE = "edgewright.factory.device_state"
+
+# What is the same for all hosts is read here, once: Ansible loads this file before it forks a worker for each
+# host. What is wrong with it comes out where a host needs it.
+with contextlib.suppress(EdgewrightError, OSError, AnsibleError):
+    probe_program()
+    role_defaults(collection_root() / "roles")
+    role_specs(collection_root() / "roles")
 
 
 class ActionModule(ActionBase):
@@ -158,9 +166,7 @@ class ActionModule(ActionBase):
             raise InputError(f"{MODULE}: the option lock is missing: name the release.lock.yml")
         lock = load_lock(self._lock_path())
         roles = collection_root() / "roles"
-        variables = HostVariables(
-            host, self._templar, task_vars, role_defaults(roles, self._loader), load_specs(roles)
-        )
+        variables = HostVariables(host, self._templar, task_vars, role_defaults(roles), role_specs(roles))
         profile = host_profile(host, variables, task_vars)
         try:
             variables.add_controller_facts(areas, self._loader)

@@ -14,10 +14,12 @@ Used by the fleet's tests and by `benchmarks/fleet.py`.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -203,12 +205,10 @@ class SshdFleet:
     Attributes:
         directory: holds all of it.
         count: devices.
-        port: of the first device; the others follow.
     """
 
     directory: Path
     count: int
-    port: int = 23100
     variables: dict[str, Any] = field(default_factory=dict)
     devices: dict[str, Device] = field(default_factory=dict)
 
@@ -226,13 +226,13 @@ class SshdFleet:
         self._authority()
         self._depot()
         self._keygen(self.state / "ssh_key")
-        for number in range(1, self.count + 1):
+        for number, port in enumerate(_free_ports(self.count), 1):
             name = f"d{number:02}"
             base = self.directory / "devices" / name
             base.mkdir(parents=True)
             self._keygen(base / "host_key")
             shutil.copy(self.state / "ssh_key.pub", base / "authorized_keys")
-            self.devices[name] = Device(name, self.port + number, base)
+            self.devices[name] = Device(name, port, base)
         self.write_inventory()
         self.write_known_hosts()
         return self
@@ -467,6 +467,17 @@ def _certificate(key: Path, certificate: Path, subject: str, issuer: Path | None
     )
     request.unlink()
     rules.unlink()
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports of loopback that nobody listens on now."""
+    with contextlib.ExitStack() as stack:
+        ports = []
+        for _ in range(count):
+            taken = stack.enter_context(socket.socket())
+            taken.bind(("127.0.0.1", 0))
+            ports.append(int(taken.getsockname()[1]))
+        return ports
 
 
 def _dpkg_status(packages: Mapping[str, str]) -> str:
