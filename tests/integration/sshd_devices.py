@@ -69,6 +69,7 @@ mount -t tmpfs none {base}/root/root
 cp {base}/host_key {base}/root/etc/ssh/device_host_key
 chmod 0600 {base}/root/etc/ssh/device_host_key
 cp {base}/authorized_keys {base}/root/etc/ssh/device_authorized_keys
+chmod 0644 {base}/root/etc/ssh/device_authorized_keys
 if [ -d {base}/files ]; then cp -a {base}/files/. {base}/root/; chown _apt {base}/root/{key}; fi
 {more}
 exec chroot {base}/root /usr/sbin/sshd -D -e -f /dev/stdin < {base}/sshd_config 2> {base}/log

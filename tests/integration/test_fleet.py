@@ -131,7 +131,7 @@ _FAULTS: dict[str, tuple[str | Callable[[SshdFleet, Device], None], str, str]] =
     "host key changed": (_strange_key, "unreachable", "another host key than the known one"),
     "half-open": (_pause, "unreachable", "nothing answers at its address"),
     # All of the device's processes that its first one does not hold; the connection ends without a word.
-    "killed": (python_that("kill -9 -1"), "unreachable", "onnection"),
+    "killed": (python_that("kill -9 -1"), "unreachable", "connection ended in the middle"),
     "slow": (python_that("sleep 120"), "failed", "25 second"),
     "no python": (
         "mv /usr/bin/python3 /usr/bin/python3.real",
@@ -237,7 +237,7 @@ def test_a_device_that_becomes_root_by_sudo_is_read(fleet: SshdFleet, tmp_path: 
     if subprocess.run(["sh", "-c", "command -v sudo"], capture_output=True, check=False).returncode != 0:
         pytest.skip("this machine has no sudo")
     device = fleet.devices["d02"]
-    device.run("useradd -m worker; echo 'worker ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/worker")
+    device.run("useradd -m -p '*' worker; echo 'worker ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/worker")
     fleet.write_inventory(d02={"ansible_user": "worker", "ansible_become": True})
     try:
         code, found = rows(fleet, "--limit", "d02")
