@@ -100,7 +100,7 @@ _CAUSES = (
         "nothing answers at its address in time. Is it on, its cable in, its address still the same?",
     ),
     (
-        r"Connection (reset|closed)|Broken pipe|closed by remote host|Shared connection|Data could not be sent",
+        r"Connection (reset|closed)|Broken pipe|closed by remote|Shared connection|Data could not be sent",
         "the connection ended in the middle. Did it restart, or lose power?",
     ),
 )

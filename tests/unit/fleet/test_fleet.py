@@ -87,7 +87,7 @@ CAUSES = {
     "Timeout, server 127.0.0.1 not responding.": "nothing answers at its address",
     "Could not resolve hostname nowhere": "its name has no address",
     "client_loop: send disconnect: Broken pipe": "ended in the middle",
-    'Data could not be sent to remote host "10.0.0.1". Make sure this host can be reached': "ended in the middle",
+    'Data could not be sent to remote host "10.0.0.1". Make sure this host': "ended in the middle",
     "something new": "",
 }
 
