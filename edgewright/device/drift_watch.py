@@ -42,6 +42,8 @@ LEAST_PERIOD_S = 10
 MOST_PERIOD_S = 86400
 
 DIRECTORY = "/var/lib/edgewright/drift_watch"
+# The report is of this boot, rewritten each period, and no flash memory is worn by it.
+RUN_DIRECTORY = "/run/edgewright/drift_watch"
 UNIT = "edgewright-drift-watch"
 METRICS = "edgewright_drift_watch.prom"
 _UNIT_FILES = (f"/etc/systemd/system/{UNIT}.service", f"/etc/systemd/system/{UNIT}.timer")
@@ -68,6 +70,9 @@ ExecStartPre=/bin/sh -c 'echo "{sha256}  {program}" | sha256sum --check --status
 ExecStart=/usr/bin/python3 -I -S -B {program} watch {want}
 {affinity}Nice=19
 IOSchedulingClass=idle
+RuntimeDirectory=edgewright/drift_watch
+RuntimeDirectoryMode=0700
+RuntimeDirectoryPreserve=yes
 TimeoutStartSec=300
 """
 _TIMER = """\
@@ -76,8 +81,9 @@ _TIMER = """\
 Description=Edgewright compares this device with what was accepted, every {period} s
 
 [Timer]
-# Of the clock that nobody sets: a device in an air gap may not know the time.
-OnBootSec=60s
+# Of the clock that nobody sets: a device in an air gap may not know the time. After a boot the model's server
+# has some minutes to come up before its absence is told.
+OnBootSec=300s
 OnUnitActiveSec={period}s
 AccuracySec=1s
 
@@ -107,7 +113,7 @@ def want(variables: Mapping[str, Any], profile: Mapping[str, Any], lock: Mapping
         return {"at": at, "period_s": 0, "program": program.sha256, "files": dict.fromkeys(_UNIT_FILES)}
     at |= {
         "want": f"{DIRECTORY}/want.json",
-        "report": f"{DIRECTORY}/report.json",
+        "report": f"{RUN_DIRECTORY}/report.json",
         "metrics": f"{_directory(variables.get(TEXTFILES))}/{METRICS}",
         "timer": f"{UNIT}.timer",
     }

@@ -39,15 +39,16 @@ def read(system: System, scope: Mapping[str, Any]) -> Dict[str, Any]:
     }
     if not scope["period_s"]:
         return have
+    kept = _mapping(system.read(at["want"]))
     report = _mapping(system.read(at["report"]))
     if report.get("schema") != REPORT_SCHEMA:
         report = {}
     have.update(
         {
-            "wanted": want_digest(_mapping(system.read(at["want"])).get("want")),
+            "wanted": want_digest(kept.get("want")),
             "timer": _timer(system, at["timer"]),
             "fresh": _fresh(system, report, scope["period_s"]),
-            "findings": _findings(report),
+            "findings": _findings(system, report, kept),
         }
     )
     return have
@@ -96,17 +97,36 @@ def boot_id(system: System) -> str:
 
 
 def _fresh(system: System, report: Mapping[str, Any], period_s: float) -> bool:
-    """Whether the last report is of this boot and not old; just after a boot none is due yet."""
+    """Whether the last report is of this boot and not old; just after a boot there is none yet."""
     limit, now = STALE_PERIODS * period_s, uptime_s(system)
     made = report.get("uptime_s")
-    if report.get("boot_id") == boot_id(system) and isinstance(made, (int, float)):
-        return 0 <= now - made <= limit
-    return bool(report) and now <= limit
+    if not report:
+        return now <= limit
+    return (
+        report.get("boot_id") == boot_id(system)
+        and isinstance(made, (int, float))
+        and 0 <= now - made <= limit
+    )
 
 
-def _findings(report: Mapping[str, Any]) -> Optional[List[str]]:
-    """What the report names, as `area.item`; None where there is no whole report."""
+def _findings(system: System, report: Mapping[str, Any], kept: Mapping[str, Any]) -> List[str]:
+    """What the report names and is so still, as `area.item`; nothing where there is no report (see `fresh`).
+
+    Looked at again, because a report is minutes old: what came and went (a server that was just starting) is
+    no drift. Only the areas that the report names are read once more, so a device without findings pays
+    nothing.
+    """
     drift = report.get("drift")
     if not isinstance(drift, list):
-        return None
-    return ["%s.%s" % (item.get("area"), item.get("item")) for item in drift if isinstance(item, dict)]
+        return []
+    found = {(each.get("area"), each.get("item")) for each in drift if isinstance(each, dict)}
+    wants = kept.get("want")
+    if not found or not isinstance(wants, dict):
+        return sorted("%s.%s" % each for each in found)
+    from ansible_collections.edgewright.factory.plugins.module_utils import watch
+
+    areas = {area: wants[area] for area in wants if area in {each[0] for each in found}}
+    now = watch.look(system, {"want": areas, "accepted": kept.get("accepted")})
+    still = {(each["area"], each["item"]) for each in now["drift"]}
+    unread = set(areas) - set(now["items"])
+    return sorted("%s.%s" % each for each in found if each in still or each[0] in unread)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-REPORT = "/var/lib/edgewright/drift_watch/report.json"
+REPORT = "/run/edgewright/drift_watch/report.json"
 METRICS = "/var/lib/prometheus/node-exporter/edgewright_drift_watch.prom"
 # Share of one CPU that a watch with its usual period may cost.
 USUAL_PERIOD_S = 600

@@ -113,7 +113,7 @@ CHANGES = {
     "timer stopped": ({"timer": {"enabled": True, "active": False, "stale": False}}, ["timer"]),
     "old report": ({"fresh": False}, ["fresh"]),
     "the device found something": ({"findings": ["kernel.cmdline"]}, ["findings"]),
-    "no report": ({"findings": None, "fresh": False}, ["fresh", "findings"]),
+    "no report": ({"fresh": False}, ["fresh"]),
 }
 
 

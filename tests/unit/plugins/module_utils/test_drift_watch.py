@@ -63,7 +63,7 @@ def test_a_bare_device_is_read() -> None:
         "files": {"/u": None},
         "timer": {"enabled": False, "active": False, "stale": False},
         "fresh": False,
-        "findings": None,
+        "findings": [],
     }
     assert drift_watch.read(Device({}), {}) == {}
 
@@ -79,26 +79,54 @@ FRESH = {
     "as old as may be": (report(uptime_s=3200.0), "5000.0", True),
     "older": (report(uptime_s=3199.0), "5000.0", False),
     "from the future": (report(uptime_s=5001.0), "5000.0", False),
-    "of another boot, just after the boot": (report(boot_id="other"), "1800.0", True),
-    "of another boot, long after it": (report(boot_id="other"), "1801.0", False),
+    "none, just after the boot": (None, "1800.0", True),
+    "none, long after it": (None, "1801.0", False),
+    "of another boot": (report(boot_id="other"), "10.0", False),
     "without its time": (report(uptime_s=None), "5000.0", False),
-    "no JSON": ("{", "10.0", False),
-    "another schema": (report(schema="x"), "10.0", False),
-    "a list": ("[]", "10.0", False),
+    "no JSON": ("{", "5000.0", False),
+    "another schema": (report(schema="x"), "5000.0", False),
+    "a list": ("[]", "5000.0", False),
 }
 
 
 @pytest.mark.parametrize("case", FRESH)
 def test_a_report_grows_old_by_the_clock_that_nobody_sets(case: str) -> None:
     text, uptime, fresh = FRESH[case]
-    have = drift_watch.read(Device({**BOOT, "/proc/uptime": uptime + " 1", "/r": text}), SCOPE)
+    files = {**BOOT, "/proc/uptime": uptime + " 1", **({} if text is None else {"/r": text})}
+    have = drift_watch.read(Device(files), SCOPE)
     assert have["fresh"] is fresh
 
 
-def test_findings_are_named() -> None:
-    text = report(drift=[{"area": "kernel", "item": "cmdline"}, {"area": "runtime", "item": "unit.active"}])
-    have = drift_watch.read(Device({**BOOT, "/r": text}), SCOPE)
-    assert have["findings"] == ["kernel.cmdline", "runtime.unit.active"]
+FOUND = [{"area": "acceptance", "item": "verdict"}, {"area": "acceptance", "item": "record"}]
+RECEIPT = '{"schema": "edgewright.receipt/v1", "accepted_for": "x", "verdict": "%s", "record": "r"}'
+
+
+def findings(receipt: str | None, accepted: Any, want: Any = None) -> list[str] | None:
+    """Findings of a device whose report has `FOUND`, by what its receipt is now."""
+    wants = {"acceptance": {"at": {"receipt": "/receipt"}}} if want is None else want
+    files = {**BOOT, "/r": report(drift=FOUND), "/w": json.dumps({"want": wants, "accepted": accepted})}
+    if receipt:
+        files["/receipt"] = RECEIPT % receipt
+    found: list[str] | None = drift_watch.read(Device(files), SCOPE)["findings"]
+    return found
+
+
+ACCEPTED = {"acceptance": {"accepted_for": "x", "verdict": "pass", "record": "r"}}
+
+
+def test_findings_that_are_so_still_are_named() -> None:
+    assert findings(None, ACCEPTED) == ["acceptance.record", "acceptance.verdict"]
+    assert findings("fail", ACCEPTED) == ["acceptance.verdict"]
+
+
+def test_what_came_and_went_is_no_finding() -> None:
+    assert findings("pass", ACCEPTED) == []
+
+
+def test_findings_that_cannot_be_looked_at_again_stay() -> None:
+    both = ["acceptance.record", "acceptance.verdict"]
+    assert findings("pass", ACCEPTED, want=[]) == both
+    assert findings("pass", ACCEPTED, want={"acceptance": {"at": 1}}) == both
 
 
 COMPARED = {
