@@ -117,7 +117,8 @@ def want(variables: Mapping[str, Any], profile: Mapping[str, Any], lock: Mapping
         "metrics": f"{_directory(variables.get(TEXTFILES))}/{METRICS}",
         "timer": f"{UNIT}.timer",
     }
-    isolated = isolated_cpus(variables.get(CPUS), profile["cpus"], profile["name"])
+    apart = profile["boot"] != "none"  # a container has no CPUs of its own to set apart
+    isolated = isolated_cpus(variables.get(CPUS), profile["cpus"], profile["name"]) if apart else None
     affinity = f"CPUAffinity={format_cpus(housekeeping(isolated, profile['cpus']))}\n" if isolated else ""
     return {
         "at": at,

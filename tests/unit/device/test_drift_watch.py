@@ -65,6 +65,11 @@ def test_without_isolation_it_runs_anywhere() -> None:
     assert "CPUAffinity" not in "".join(make(isolation_cpus="")["files"].values())
 
 
+def test_a_container_needs_no_list_of_cpus() -> None:
+    wanted = want({**VARIABLES, "isolation_cpus": None}, {**PROFILE, "boot": "none"}, LOCK)
+    assert "CPUAffinity" not in "".join(wanted["files"].values())
+
+
 def test_what_is_wanted_of_other_areas_is_part_of_it() -> None:
     assert make()["wanted"] == want_digest({"toy": {"a": 1}})
     assert make(a=2)["wanted"] != make()["wanted"]
