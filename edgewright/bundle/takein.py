@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgewright.bundle.layout import BundleIndex, format_time
-from edgewright.bundle.writer import sync
+from edgewright.bundle.medium import sync
 from edgewright.depot.build import exchange
 from edgewright.depot.manifest import ARCHIVE_KEY, DEPOT_FILE, describe_depot, load_depot
 from edgewright.depot.progress import Progress, human_bytes, say
