@@ -14,8 +14,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgewright.device.cpulist import VARIABLE as CPUS
-from edgewright.device.cpulist import format_cpus, housekeeping, isolated_cpus
+from edgewright.device.cpulist import format_cpus, housekeeping
 from edgewright.device.drift import Drift, Have, Want, compare
+from edgewright.device.topology import chosen_cpus
 from edgewright.errors import InputError
 
 __all__ = ["AREA", "drift", "isolation_parameters", "want"]
@@ -67,7 +68,7 @@ def want(variables: Mapping[str, Any], profile: Mapping[str, Any], lock: Mapping
         )
     kernel = lock["kernel"]
     cmdline = _cmdline(variables.get("kernel_cmdline") or [])
-    isolated = isolated_cpus(variables.get(CPUS), profile["cpus"], profile["name"])
+    isolated = chosen_cpus(variables, profile)
     if _truth(variables.get("kernel_isolation_parameters", True), "kernel_isolation_parameters") and isolated:
         derived = isolation_parameters(isolated, profile["cpus"])
         ours = {_name(parameter) for parameter in derived}
