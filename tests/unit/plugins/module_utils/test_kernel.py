@@ -81,11 +81,13 @@ def test_environment_block() -> None:
 
 
 LINE = reader.split_cmdline(
-    'BOOT_IMAGE=/v root=U ro console=tty0 console=ttyS0 nohz_full=1 nohz-full=2-3 dyndbg="a b"'
+    "BOOT_IMAGE=/v root=U ro console=tty0 console=ttyS0 nohz_full=1 nohz_full=2-3 rcu_nocbs=1"
+    ' rcu-nocbs=2-3 dyndbg="a b"'
 )
 PARAMETERS = {
     "absent": (["quiet"], []),
-    "the last counts": (["nohz_full=2-3"], ["nohz-full=2-3"]),
+    "the last counts": (["rcu_nocbs=2-3"], ["rcu-nocbs=2-3"]),
+    "the first counts": (["nohz_full=2-3"], ["nohz_full=1"]),
     "as often as wanted": (["console=tty0", "console=ttyS0"], ["console=tty0", "console=ttyS0"]),
     "in the order wanted": (["dyndbg=x", "ro"], ['dyndbg="a b"', "ro"]),
     "none wanted": ([], []),
