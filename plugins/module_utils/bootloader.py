@@ -85,19 +85,26 @@ def wanted_parameters(present: List[str], wanted: List[str]) -> List[str]:
     return found
 
 
-def merge(present: List[str], wanted: List[str], ours: List[str]) -> List[str]:
+class Merged(NamedTuple):
+    """A file's new text, or a new command line, and what of it is ours: to be known the next time."""
+
+    text: str
+    ours: List[str]
+
+
+def merge(line: str, wanted: List[str], ours: List[str]) -> Merged:
     """A command line with the wanted parameters, and all that is not ours where it was.
 
     Args:
-        present: the command line as it is.
+        line: the command line as it is.
         wanted: what shall be on it.
         ours: what was put on it earlier, and may go.
 
     Returns:
-        Foreign parameters in their order, then the wanted ones that are not among them already. Of a
-        name that is there with another value both stay, and ours, being the last, counts.
+        Foreign parameters in their order, then the wanted ones that do not count among them already: these
+        are ours. Of a name that is there with another value both stay, and ours, being the last, counts.
     """
-    rest = list(present)
+    rest = split_cmdline(line)
     for parameter in ours:
         if parameter in rest:
             # The last of equal ones: ours were put at the end.
@@ -105,7 +112,8 @@ def merge(present: List[str], wanted: List[str], ours: List[str]) -> List[str]:
             rest.remove(parameter)
             rest.reverse()
     counting = wanted_parameters(rest, wanted)
-    return rest + [parameter for parameter in wanted if parameter not in counting]
+    added = [parameter for parameter in wanted if parameter not in counting]
+    return Merged(" ".join([*rest, *added]), added)
 
 
 def conflicts(present: List[str], wanted: List[str], isolated: str) -> List[str]:
@@ -161,7 +169,7 @@ def parse_extlinux(text: str) -> Extlinux:
     return Extlinux(default if default in entries else next(iter(entries), None), entries)
 
 
-def set_extlinux(text: str, image: str, wanted: List[str], ours: List[str]) -> str:
+def set_extlinux(text: str, image: str, wanted: List[str], ours: List[str]) -> Merged:
     """An extlinux.conf that boots an image with the wanted parameters by itself.
 
     The entry that has the image is taken, with its APPEND merged; where none has, one is added, which is
@@ -184,15 +192,14 @@ def set_extlinux(text: str, image: str, wanted: List[str], ours: List[str]) -> s
     lines = text.splitlines()
     if label is None:
         model = parsed.entries[parsed.default]
-        words = {**model, "LINUX": image, "MENU": "LABEL Edgewright"}
+        added = {**model, "LINUX": image, "MENU": "LABEL Edgewright"}
         label = LABEL
         lines = _without_entry(lines, LABEL)
-        lines += ["", "LABEL " + LABEL, *("      %s %s" % pair for pair in words.items())]
+        lines += ["", "LABEL " + LABEL, *("      %s %s" % pair for pair in added.items())]
     lines = _set_default(lines, label)
-    append = " ".join(
-        merge(split_cmdline(parse_extlinux("\n".join(lines)).entries[label].get("APPEND", "")), wanted, ours)
-    )
-    return "\n".join(_set_append(lines, label, append)) + "\n"
+    words = parse_extlinux("\n".join(lines)).entries[label]
+    append = merge(words.get("APPEND", ""), wanted, ours)
+    return Merged("\n".join(_set_append(lines, label, append.text)) + "\n", append.ours)
 
 
 def _word(line: str) -> Tuple[str, str]:
@@ -249,7 +256,7 @@ def firmware_kernel(text: str) -> Optional[str]:
     return kernel
 
 
-def set_config_txt(text: str, image: str) -> str:
+def set_config_txt(text: str, image: str) -> Merged:
     """A config.txt whose last word on the kernel is this image; all else stays.
 
     Args:
@@ -263,10 +270,10 @@ def set_config_txt(text: str, image: str) -> str:
         lines = lines[:start] + lines[start + 3 :]
     while lines and not lines[-1].strip():
         lines.pop()
-    return "\n".join([*lines, BLOCK, "[all]", "kernel=" + image]) + "\n"
+    return Merged("\n".join([*lines, BLOCK, "[all]", "kernel=" + image]) + "\n", [])
 
 
-def set_cmdline_txt(text: str, wanted: List[str], ours: List[str]) -> str:
+def set_cmdline_txt(text: str, wanted: List[str], ours: List[str]) -> Merged:
     """A cmdline.txt with the wanted parameters; it is one line, and stays one.
 
     Raises:
@@ -275,4 +282,5 @@ def set_cmdline_txt(text: str, wanted: List[str], ours: List[str]) -> str:
     lines = [line for line in text.splitlines() if line.strip()]
     if len(lines) > 1:
         raise ValueError("it has %d lines, and the firmware reads only the first" % len(lines))
-    return " ".join(merge(split_cmdline(lines[0] if lines else ""), wanted, ours)) + "\n"
+    merged = merge(lines[0] if lines else "", wanted, ours)
+    return Merged(merged.text + "\n", merged.ours)

@@ -107,20 +107,28 @@ def texts(system: System, loader: str, image: str, parameters: list[str]) -> lis
             " write the parameters that Edgewright set there as a JSON list, or remove the file and them"
         )
     if loader == "extlinux":
-        merges: list[tuple[str, Callable[[str], str]]] = [
+        merges: list[tuple[str, Callable[[str], bootloader.Merged]]] = [
             (bootloader.EXTLINUX, lambda text: bootloader.set_extlinux(text, image, parameters, ours))
         ]
     else:
         merges = [
             (bootloader.CMDLINE_TXT, lambda text: bootloader.set_cmdline_txt(text, parameters, ours)),
-            (bootloader.CONFIG_TXT, lambda text: bootloader.set_config_txt(text, image)),
+            (
+                bootloader.CONFIG_TXT,
+                lambda text: bootloader.set_config_txt(text, image),
+            ),
         ]
-    files = [_merged(system, loader, path, change) for path, change in merges]
-    files = [(path, before, after) for path, before, after in files if before != after]
-    both = json.dumps([*parameters, *(each for each in ours if each not in parameters)]) + "\n"
-    last = json.dumps(parameters) + "\n"
+    files: list[Change] = []
+    new: list[str] = []
+    for path, change in merges:
+        before, merged = _merged(system, loader, path, change)
+        new += merged.ours
+        if merged.text != before:
+            files.append((path, before, merged.text))
+    both = json.dumps([*new, *(each for each in ours if each not in new)]) + "\n"
+    last = json.dumps(new) + "\n"
     found: list[Change] = []
-    if files and both not in (listed, last):
+    if files and listed != both:
         found.append((bootloader.OURS, listed or "", both))
         listed = both
     found += files
@@ -129,12 +137,14 @@ def texts(system: System, loader: str, image: str, parameters: list[str]) -> lis
     return found
 
 
-def _merged(system: System, loader: str, path: str, change: Callable[[str], str]) -> Change:
+def _merged(
+    system: System, loader: str, path: str, change: Callable[[str], bootloader.Merged]
+) -> tuple[str, bootloader.Merged]:
     before = system.read(path)
     if before is None:
         raise RefusedError(f"{path} cannot be read: this device does not boot by {loader}")
     try:
-        return path, before, change(before)
+        return before, change(before)
     except ValueError as error:
         raise RefusedError(f"{path} cannot be merged: {error}; correct it by hand first") from error
 
