@@ -322,6 +322,7 @@ def _file(entry: Entry) -> Component:
     )
 
 
+@line
 def _snap(entry: Entry) -> Component:
     """A snap; package URLs have no type for it, so a generic one with its digest."""
     version = str(entry.get("revision", entry["grade"]))
