@@ -22,10 +22,16 @@ _KINDS = {
     "wheel": "wheel",
     "image": "image",
     "file": "file",
+    "modules": "package of kernel modules",
+    "modules deb": "package that modules are built with",
 }
 """Kinds of entries in the order in which they are told, and one of them in words."""
 
-_PLURALS = {"package of an image": "packages of images"}
+_PLURALS = {
+    "package of an image": "packages of images",
+    "package of kernel modules": "packages of kernel modules",
+    "package that modules are built with": "packages that modules are built with",
+}
 _NAMED = 8
 """Names per kind in a summary; the rest is counted."""
 
@@ -190,6 +196,10 @@ def _entries(lock: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str, str], Si
             yield ("", "wheel", f"{image['wheel']['name']} of {image['name']}"), _side(image["wheel"])
     for entry in lock.get("files", []):
         yield ("", "file", entry["name"]), _side(entry)
+    for entry in lock.get("modules", []):
+        yield ("", "modules", entry["package"]), _side(entry)
+        for deb in entry["debs"]:
+            yield ("", "modules deb", deb["name"]), _side(deb)
 
 
 def _packages(target: str, part: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str, str], Side]]:

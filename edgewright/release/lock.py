@@ -21,6 +21,7 @@ from edgewright.archives import address
 from edgewright.depot.blobs import BlobStore, Wanted
 from edgewright.depot.progress import Progress, say
 from edgewright.errors import InputError, IntegrityError
+from edgewright.modules.ship import lock_modules
 from edgewright.release.changes import LockDiff, diff_locks
 from edgewright.release.deblicence import with_licences
 from edgewright.release.documents import (
@@ -119,6 +120,8 @@ def lock_release(
             }
         images.append({**entry, "digest": image.digest, "size": image.size, "sources": sources})
     lock["images"] = images
+    if lock.get("modules"):
+        lock["modules"] = lock_modules(lock["modules"], old, store)
     if old and {**old, "apt": {**old["apt"], "date": ""}} == {**lock, "apt": {**lock["apt"], "date": ""}}:
         lock["apt"] = old["apt"]  # a newer index that changed nothing: the lock stands for the same moment
     diff = diff_locks(old, lock)
