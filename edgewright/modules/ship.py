@@ -33,7 +33,7 @@ from edgewright.modules.order import check_rt_waiver
 from edgewright.modules.signing import Mok
 from edgewright.release.ocitar import canonical_json
 
-__all__ = ["lock_modules", "mok_file", "restore_modules", "ship_modules", "sign_package"]
+__all__ = ["fetch_inputs", "lock_modules", "mok_file", "restore_modules", "ship_modules", "sign_package"]
 
 
 def lock_modules(
@@ -59,7 +59,7 @@ def lock_modules(
         if was is not None and {**was, "sha256": "", "size": 0} == {**entry, "sha256": "", "size": 0}:
             found.append(dict(was))
             continue
-        _fetch_inputs(entry, store)
+        fetch_inputs(entry, store)
         built = build_modules(entry, store)
         found.append({**entry, "size": built.size, "sha256": built.sha256})
     return found
@@ -80,7 +80,7 @@ def restore_modules(entry: Mapping[str, Any], store: BlobStore) -> Path:
         EdgewrightError: As `build_modules`.
     """
     if not store.has(entry["sha256"], entry["size"]):
-        _fetch_inputs(entry, store)
+        fetch_inputs(entry, store)
         built = build_modules(entry, store)
         if built.sha256 != entry["sha256"]:
             raise IntegrityError(
@@ -178,7 +178,8 @@ def sign_package(entry: Mapping[str, Any], unsigned: Path, mok: Mok, store: Blob
         return store.put_file(target), size
 
 
-def _fetch_inputs(entry: Mapping[str, Any], store: BlobStore) -> None:
+def fetch_inputs(entry: Mapping[str, Any], store: BlobStore) -> None:
+    """Fetch what an entry is built of, where the store lacks it."""
     missing = [
         Wanted(deb["filename"], address(deb["url"]), deb["size"], deb["sha256"])
         for deb in entry["debs"]

@@ -101,7 +101,7 @@ class Dkms:
 
 
 def unpack(debs: Sequence[Mapping[str, Any]], store: BlobStore, tree: Path, say: Say) -> None:
-    """Unpack packages into an empty directory.
+    """Unpack packages into a directory, an empty one or one that this filled before.
 
     Args:
         debs: The lock's entries.
@@ -116,7 +116,8 @@ def unpack(debs: Sequence[Mapping[str, Any]], store: BlobStore, tree: Path, say:
     need("dpkg-deb", "tar")
     for name in _MERGED:
         (tree / "usr" / name).mkdir(parents=True, exist_ok=True)
-        (tree / name).symlink_to(f"usr/{name}")
+        if not (tree / name).is_symlink():
+            (tree / name).symlink_to(f"usr/{name}")
     say(f"unpacking {len(debs)} packages")
     for deb in debs:
         source = str(store.path(deb["sha256"]))

@@ -94,7 +94,7 @@ def test_a_missing_package_is_built_and_another_digest_is_refused(
     made = package(store)
     there = Built(made["sha256"], made["size"], cached=False)
     data = store.path(made["sha256"]).read_bytes()
-    monkeypatch.setattr(under_test, "_fetch_inputs", lambda *_: None)
+    monkeypatch.setattr(under_test, "fetch_inputs", lambda *_: None)
     monkeypatch.setattr(under_test, "build_modules", lambda *_: (store.put(data), there)[1])
     store.path(made["sha256"]).unlink()
     assert ship_modules({"modules": [made]}, store, tmp_path)[0]["sha256"] == made["sha256"]
@@ -107,7 +107,7 @@ def test_locking_keeps_the_result_of_the_same_inputs(
     store: BlobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     built: list[str] = []
-    monkeypatch.setattr(under_test, "_fetch_inputs", lambda *_: None)
+    monkeypatch.setattr(under_test, "fetch_inputs", lambda *_: None)
     monkeypatch.setattr(
         under_test,
         "build_modules",
