@@ -26,6 +26,7 @@ from typing import Any
 from edgewright.device import runtime
 from edgewright.device.cpulist import format_cpus, isolated_cpus
 from edgewright.device.drift import Drift, Have, Want
+from edgewright.device.nvidia_lock import SUBJECT, nvidia_answer, waiver_of
 from edgewright.errors import InputError
 
 __all__ = ["AREA", "PACKAGES", "RECEIPT", "drift", "intent", "want"]
@@ -85,6 +86,11 @@ def want(variables: Mapping[str, Any], profile: Mapping[str, Any], lock: Mapping
         "intent": wanted,
         "model": model,
     }
+    # Where nothing on the device is to use the GPU, no stack is put there.
+    answer = None if variables.get("nvidia_managed") is False else nvidia_answer(lock, profile)
+    waiver = waiver_of(answer)
+    if answer is not None:  # another driver or another waiver is another device
+        subject["nvidia"] = {"chosen": dict(answer["chosen"]), "waiver": waiver}
     canonical = json.dumps(subject, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     verdicts = ["pass", "inconclusive"] if accept_inconclusive else ["pass"]
     return {
@@ -94,6 +100,7 @@ def want(variables: Mapping[str, Any], profile: Mapping[str, Any], lock: Mapping
         "plan": {
             "release": {**subject["release"], "lock_release_sha256": lock["release"]["sha256"]},
             "profile": profile["name"],
+            "waivers": [{"what": SUBJECT, **waiver}] if waiver else [],
             "model": model,
             "intent": wanted,
             "cpus": format_cpus(isolated or range(profile["cpus"])),

@@ -30,6 +30,10 @@ def summary(record: Mapping[str, Any]) -> str:
         f" {device['virtualisation'] or 'unknown'}",
         f"certificate  sha256 {record['certificate_sha256']}",
     ]
+    lines[5:5] = [
+        f"WAIVER       {each['what']}: {each['who']} answers for it until {each['until']}: {each['why']}"
+        for each in record.get("waivers", [])
+    ]
     lines += [f"image        {name} {digest}" for name, digest in sorted(device["images"].items())]
     lines += [f"package      {name} {version}" for name, version in sorted(device["packages"].items())]
     lines += ["", *_times("latency", record["latency"], f"p99 <= {record['intent']['latency_p99_ms']:g} ms")]

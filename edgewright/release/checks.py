@@ -11,7 +11,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
+from edgewright.errors import InputError
 from edgewright.release.licences import date_fault, expression_fault, forbidden, waivers, words_forbid
+from edgewright.release.stack.universe import NUMBERS, WORDS
+from edgewright.release.stack.version import Want
 
 __all__ = ["Complaint", "check_release"]
 
@@ -30,6 +33,7 @@ def check_release(release: Mapping[str, Any]) -> list[Complaint]:
         *_bootstrap(release["apt"]),
         *_snapshots(("apt",), release["apt"]["sources"]),
         *_targets(release),
+        *_nvidia(release.get("nvidia", {})),
         *_files(release.get("files", [])),
         *_images(release["images"]),
         *_names(release),
@@ -61,6 +65,19 @@ def _targets(release: Mapping[str, Any]) -> Iterator[Complaint]:
         if target["arch"] != main["arch"] and "platforms" not in target.get("python", {}):
             yield here, f"missing 'python.platforms': python.platforms are those of {main['arch']}"
         yield from _snapshots(here, target.get("sources", []))
+
+
+def _nvidia(nvidia: Mapping[str, Any]) -> Iterator[Complaint]:
+    if "want" in nvidia and "profiles" not in nvidia:
+        yield (
+            ("nvidia", "want"),
+            "missing 'nvidia.profiles': name the hardware that it is wanted for",
+        )
+    for number, text in enumerate(nvidia.get("want", [])):
+        try:
+            Want.parse(text, WORDS, NUMBERS, "nvidia.want")
+        except InputError as error:
+            yield ("nvidia", "want", number), str(error).removeprefix("reading ")
 
 
 def _snapshots(here: Steps, sources: list[Mapping[str, Any]]) -> Iterator[Complaint]:
@@ -168,5 +185,5 @@ def _dates(release: Mapping[str, Any]) -> Iterator[Complaint]:
     for steps, waiver in waivers(release):
         fault = date_fault(waiver["until"])
         if fault:
-            below = () if "waivers" in steps else ("waiver",)
+            below = () if {"waivers", "rt_waiver"} & set(steps) else ("waiver",)
             yield (*steps, *below, "until"), fault

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 import datetime
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from typing import Any
 from edgewright.archives import address
 from edgewright.depot.blobs import BlobStore, Wanted
 from edgewright.depot.progress import Progress, say
+from edgewright.device.profile import carried_profiles
 from edgewright.errors import InputError, IntegrityError
 from edgewright.modules.ship import lock_modules
 from edgewright.release.changes import LockDiff, diff_locks
@@ -44,6 +45,8 @@ from edgewright.release.model_image import (
 from edgewright.release.ocitar import Image, image_blobs
 from edgewright.release.resolve import find_only, resolve
 from edgewright.release.runtime_image import build_runtime_image, runtime_sources, tree_digest
+from edgewright.release.stack.facts import load_facts
+from edgewright.release.stack.locked import lock_stack
 from edgewright.release.targets import Target, release_targets
 from edgewright.release.wheels import fetch_wheels
 
@@ -69,7 +72,11 @@ class LockResult:
 
 
 def lock_release(
-    release_dir: Path, images_only: bool = False, check: bool = False, only: str | None = None
+    release_dir: Path,
+    images_only: bool = False,
+    check: bool = False,
+    only: str | None = None,
+    profiles: Sequence[Path] = (),
 ) -> LockResult:
     """Resolve a release and write its lock.
 
@@ -78,6 +85,8 @@ def lock_release(
         images_only: Keep the locked packages, build the images anew.
         check: Only tell what would change.
         only: Name of the one package, requirement, image or file that may move.
+        profiles: Where hardware profiles of `nvidia.profiles` are looked for, before `profiles/` beside the
+            release and those that are carried.
 
     Returns:
         What changed.
@@ -88,12 +97,16 @@ def lock_release(
     """
     marked, digest = read_release(release_dir)
     release: dict[str, Any] = marked.content
-    refuse_expired(release, str(release_dir / RELEASE_FILE), datetime.datetime.now(datetime.UTC).date())
+    today = datetime.datetime.now(datetime.UTC).date()
+    refuse_expired(release, str(release_dir / RELEASE_FILE), today)
     store = BlobStore()
     old = _old_lock(release_dir, required=images_only or only is not None, fitting=images_only)
     moving = find_only(only, old, release) if only else None
     lock = old if images_only else resolve(marked, digest, release_dir, store, old=old, only=moving)
     lock = copy.deepcopy(lock)  # parts of the old lock stay as they are
+    hardware = [*profiles, release_dir / "profiles", carried_profiles()]
+    stack = lock_stack(marked, lock, hardware, load_facts(), today)
+    lock |= {"nvidia": stack} if stack else {}
     _read_licences(lock, old, store, fetch=not check)
     made: dict[Path, bytes] = {}
     images: list[dict[str, Any]] = []
