@@ -24,11 +24,12 @@ from edgewright.depot.blobs import BlobStore, sha256_bytes, sha256_file
 from edgewright.depot.keys import ReleaseKey
 from edgewright.depot.manifest import DEPOT_FILE, LAYOUT, describe_depot, load_depot
 from edgewright.depot.progress import Progress, human_bytes, say
-from edgewright.depot.trees import Tree, apt_tree, files_tree, oci_tree, pypi_tree, write_tree
+from edgewright.depot.trees import Linked, Tree, apt_tree, files_tree, oci_tree, pypi_tree, write_tree
 from edgewright.errors import InputError, IntegrityError
 from edgewright.modules.ship import mok_file, ship_modules
 from edgewright.release.documents import load_lock, load_release
 from edgewright.release.lock import ensure_images, fetch_sources, stale_images
+from edgewright.snaps.depot import snaps_tree
 
 __all__ = ["BuildResult", "build_depot", "exchange", "make_tree", "verify_depot"]
 
@@ -122,8 +123,8 @@ def make_tree(
     modules = ship_modules(lock, store, key.directory)
     if modules:
         lock = {**lock, "apt": {**lock["apt"], "packages": [*lock["apt"]["packages"], *modules]}}
-    tree = apt_tree(lock, key, store) | pypi_tree(lock) | oci_tree(lock, store) | files_tree(lock)
-    return tree | mok_file(lock, key.directory)
+    served = apt_tree(lock, key, store) | pypi_tree(lock) | oci_tree(lock, store)
+    return served | files_tree(lock) | snaps_tree(lock) | mok_file(lock, key.directory)
 
 
 def verify_depot(depot: Path, release_dir: Path | None = None) -> list[str]:
@@ -170,6 +171,7 @@ def _against_lock(told: Mapping[str, Any], release_dir: Path) -> list[str]:
     wanted = {f"apt/pool/{deb['filename']}": deb["sha256"] for deb in lock["apt"]["packages"]}
     wanted |= {f"pypi/files/{wheel['filename']}": wheel["sha256"] for wheel in lock["python"]["wheels"]}
     wanted |= {f"files/{entry['name']}": entry["sha256"] for entry in lock.get("files", [])}
+    wanted |= {path: str(held) for path, held in snaps_tree(lock).items() if isinstance(held, Linked)}
     for image in lock["images"]:
         wanted[f"v2/{image['name']}/manifests/{image['digest']}"] = image["digest"].removeprefix("sha256:")
     listed = {path: entry["sha256"] for path, entry in told["files"].items()}
@@ -214,6 +216,8 @@ def _drop_damaged(lock: Mapping[str, Any], store: BlobStore) -> None:
         *(entry["sha256"] for entry in lock.get("files", [])),
         *(entry["sha256"] for entry in lock.get("modules", [])),
         *(deb["sha256"] for entry in lock.get("modules", []) for deb in entry["debs"]),
+        *(entry["sha256"] for entry in lock.get("snaps", [])),
+        *(entry["assertions"]["sha256"] for entry in lock.get("snaps", []) if "assertions" in entry),
     ]
     for image in lock["images"]:
         manifest = image["digest"].removeprefix("sha256:")

@@ -25,6 +25,7 @@ _KINDS = {
     "file": "file",
     "modules": "package of kernel modules",
     "modules deb": "package that modules are built with",
+    "snap": "snap",
 }
 """Kinds of entries in the order in which they are told, and one of them in words."""
 
@@ -214,6 +215,8 @@ def _entries(lock: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str, str], Si
         yield ("", "modules", entry["package"]), _side(entry)
         for deb in entry["debs"]:
             yield ("", "modules deb", deb["name"]), _side(deb)
+    for entry in lock.get("snaps", []):
+        yield ("", "snap", entry["name"]), _side({**entry, "version": entry.get("revision", entry["grade"])})
 
 
 def _packages(target: str, part: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str, str], Side]]:

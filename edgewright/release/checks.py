@@ -15,6 +15,7 @@ from edgewright.errors import InputError
 from edgewright.release.licences import date_fault, expression_fault, forbidden, waivers, words_forbid
 from edgewright.release.stack.universe import NUMBERS, WORDS
 from edgewright.release.stack.version import Want
+from edgewright.snaps.release import check_release_snaps
 
 __all__ = ["Complaint", "check_release"]
 
@@ -36,6 +37,10 @@ def check_release(release: Mapping[str, Any]) -> list[Complaint]:
         *_nvidia(release.get("nvidia", {})),
         *_files(release.get("files", [])),
         *_images(release["images"]),
+        *check_release_snaps(
+            release.get("snaps", []), [entry["model"] for entry in release["images"]["models"]]
+        ),
+        *_snap_paths(release.get("snaps", [])),
         *_names(release),
         *_licences(release),
         *_dates(release),
@@ -125,6 +130,13 @@ def _images(images: Mapping[str, Any]) -> Iterator[Complaint]:
             yield from _path((*here, "path"), source["path"])
 
 
+def _snap_paths(snaps: list[Mapping[str, Any]]) -> Iterator[Complaint]:
+    for number, snap in enumerate(snaps):
+        for key in ("path", "assertions"):
+            if key in snap:
+                yield from _path(("snaps", number, key), snap[key])
+
+
 def _path(steps: Steps, path: str) -> Iterator[Complaint]:
     if path.startswith("/") or ".." in PurePosixPath(path).parts:
         yield steps, f"expected a path below the release's directory, got {path!r}; put the file there"
@@ -134,6 +146,7 @@ def _names(release: Mapping[str, Any]) -> Iterator[Complaint]:
     images = release["images"]
     listed: list[tuple[Steps, str, str]] = [
         *((("files", n), "file", entry["name"]) for n, entry in enumerate(release.get("files", []))),
+        *((("snaps", n), "snap", entry["name"]) for n, entry in enumerate(release.get("snaps", []))),
         (("images", "runtime"), "image", images["runtime"]["name"]),
         *((("images", "models", n), "image", entry["name"]) for n, entry in enumerate(images["models"])),
         *(
@@ -156,6 +169,7 @@ def _licences(release: Mapping[str, Any]) -> Iterator[Complaint]:
     yield from _judged(("images", "runtime"), runtime["name"], runtime, why)
     listed: list[tuple[Steps, Mapping[str, Any]]] = [
         *((("files", n), entry) for n, entry in enumerate(release.get("files", []))),
+        *((("snaps", n), entry) for n, entry in enumerate(release.get("snaps", []))),
         *((("images", "models", n), entry) for n, entry in enumerate(images["models"])),
         *((("images", "extra", n), entry) for n, entry in enumerate(images.get("extra", []))),
     ]

@@ -49,6 +49,8 @@ from edgewright.release.stack.facts import load_facts
 from edgewright.release.stack.locked import lock_stack
 from edgewright.release.targets import Target, release_targets
 from edgewright.release.wheels import fetch_wheels
+from edgewright.snaps.built import restore_built, with_built
+from edgewright.snaps.inputs import restore_snaps
 
 __all__ = ["LockResult", "build_images", "ensure_images", "fetch_sources", "lock_release", "stale_images"]
 
@@ -135,6 +137,9 @@ def lock_release(
     lock["images"] = images
     if lock.get("modules"):
         lock["modules"] = lock_modules(lock["modules"], old, store)
+    snaps = with_built(lock, release, old, store)
+    if snaps:
+        lock["snaps"] = snaps
     if old and {**old, "apt": {**old["apt"], "date": ""}} == {**lock, "apt": {**lock["apt"], "date": ""}}:
         lock["apt"] = old["apt"]  # a newer index that changed nothing: the lock stands for the same moment
     diff = diff_locks(old, lock)
@@ -233,13 +238,21 @@ def stale_images(lock: Mapping[str, Any], release_dir: Path) -> list[str]:
 def ensure_images(
     lock: Mapping[str, Any], release: Mapping[str, Any], release_dir: Path, store: BlobStore
 ) -> None:
-    """Have every locked image in the store, building or fetching what is missing; and every supplied file.
+    """Have every locked image in the store, and every supplied file and snap, and the snaps that are built.
 
     Raises:
         InputError: A supplied file or archive is not there.
         IntegrityError: What the sources give has another digest than the lock.
     """
+    _ensure_images(lock, release, release_dir, store)
+    restore_built(lock, store)
+
+
+def _ensure_images(
+    lock: Mapping[str, Any], release: Mapping[str, Any], release_dir: Path, store: BlobStore
+) -> None:
     restore_files(lock.get("files", []), release_dir, store)
+    restore_snaps(lock.get("snaps", []), release_dir, store, datetime.datetime.now(datetime.UTC))
     missing = [entry for entry in lock["images"] if image_blobs(entry["digest"], store) is None]
     for entry in missing:
         if entry["role"] == "extra":

@@ -79,20 +79,22 @@ def test_provenance_and_sbom_name_the_package_and_what_it_was_built_of(made: dic
     needs = told["predicate"]["buildDefinition"]["resolvedDependencies"]
     assert "headers.deb" in [one["name"] for one in needs]
     bare = {**LOCK, "apt": {"packages": []}, "python": {"wheels": []}, "images": [], "modules": [made]}
-    components, links = set(), {}
+    components: list[Any] = []
+    links: dict[str, list[Any]] = {}
 
     class Bom:
-        def __init__(self) -> None:
-            self.components = components
+        def add(self, component: Any) -> None:
+            components.append(component)
 
         def register_dependency(self, one: Any, others: Any = ()) -> None:
             links[str(one)] = list(others)
 
     release = {"apt": {"packages": []}, "python": {"requirements": [], "version": "3.11"}}
     fill_sbom(Bom(), "root", release, bare, BlobStore())  # type: ignore[arg-type]
-    (component,) = components
+    (line,) = components
+    component = line.make()
     assert (component.name, component.version) == (made["filename"], made["version"])
-    assert links["root"] == [component]
+    assert links["root"] == [line]
 
 
 def test_a_difference_of_modules_is_told_by_package(made: dict[str, Any]) -> None:
