@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import os
 import resource
 import shutil
 import subprocess
@@ -91,6 +92,7 @@ def report(ways: Mapping[str, Cost], entry: Mapping[str, Any]) -> str:
             f"* What: {entry['source']['name']} {entry['source']['version']} for "
             f"{entry['kernel']['package']} {entry['kernel']['version']}",
             "* Where: a chroot tree on this host, not a device; from no driver to modules in depmod's list",
+            f"* Load average at the end: {os.getloadavg()[1]:.1f}; a busy host stretches wall times",
             "",
             "| | shipped package | DKMS on the device | DKMS / package |",
             "|---|---|---|---|",
