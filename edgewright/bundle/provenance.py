@@ -155,6 +155,8 @@ def _subjects(lock: Mapping[str, Any], lock_sha256: str) -> Iterator[ResourceDes
     yield _resource(name=LOCK_FILE, sha256=lock_sha256)
     for image in lock["images"]:
         yield _resource(name=image["name"], sha256=image["digest"].removeprefix("sha256:"))
+    for entry in lock.get("modules", []):
+        yield _resource(name=entry["filename"], sha256=entry["sha256"])
 
 
 def _dependencies(lock: Mapping[str, Any]) -> list[ResourceDescriptor]:
@@ -167,6 +169,7 @@ def _dependencies(lock: Mapping[str, Any]) -> list[ResourceDescriptor]:
     targets = [lock, *lock.get("targets", [])]
     debs = [deb for part in targets for deb in part["apt"]["packages"]]
     debs += [deb for image in lock["images"] for deb in image.get("debs", [])]
+    debs += [deb for entry in lock.get("modules", []) for deb in entry["debs"]]
     wheels = [wheel for part in targets for wheel in part["python"]["wheels"]]
     wheels += [image["wheel"] for image in lock["images"] if "wheel" in image]
     snaps = lock.get("snaps", [])

@@ -177,6 +177,9 @@ def _fill(bom: Bill, root: Line, release: Entry, lock: Entry, store: BlobStore) 
     for name, others in deb_needs(inside, store).items():
         needs.setdefault(name, set()).update(others)
     components |= {f"file:{entry['name']}": _file(entry) for entry in lock.get("files", [])}
+    for entry in lock.get("modules", []):  # as it is before it is signed: that digest is the lock's
+        told = {"name": entry["filename"], **{key: entry[key] for key in ("version", "size", "sha256")}}
+        components[entry["filename"]] = _file(told)
     components |= {f"snap:{entry['name']}": _snap(entry) for entry in lock.get("snaps", [])}
     images = [_image(image) for image in lock["images"]]
     for component in [*components.values(), *images]:

@@ -44,6 +44,11 @@ class ReleaseKey:
         self._secret = directory / SECRET_KEY_FILE
         self._public = directory / PUBLIC_KEY_FILE
 
+    @property
+    def directory(self) -> Path:
+        """Where it lies, and other keys beside it."""
+        return self._directory
+
     def ensure(self) -> bytes:
         """Make a development key when there is none.
 

@@ -219,6 +219,16 @@ class AptRoom:
             )
         return self._by_url(lines[0])
 
+    def has(self, name: str) -> bool:
+        """Whether the sources have a package of this very name."""
+        return any(deb.name == name for deb in self._index.values())
+
+    def providers(self, name: str) -> list[Deb]:
+        """Packages that provide a name, sorted by name and version."""
+        wanted = re.compile(rf"^Provides: (.*, *)?{re.escape(name)} *(\(.*?\))? *(,|$)", re.MULTILINE)
+        found = [deb for deb in self._index.values() if wanted.search(deb.stanza)]
+        return sorted(found, key=lambda deb: (deb.name, deb.version))
+
     def pin(self, versions: Mapping[str, str]) -> list[str]:
         """Hold packages at versions, until the next call.
 

@@ -23,11 +23,17 @@ _KINDS = {
     "wheel": "wheel",
     "image": "image",
     "file": "file",
+    "modules": "package of kernel modules",
+    "modules deb": "package that modules are built with",
     "snap": "snap",
 }
 """Kinds of entries in the order in which they are told, and one of them in words."""
 
-_PLURALS = {"package of an image": "packages of images"}
+_PLURALS = {
+    "package of an image": "packages of images",
+    "package of kernel modules": "packages of kernel modules",
+    "package that modules are built with": "packages that modules are built with",
+}
 _NAMED = 8
 """Names per kind in a summary; the rest is counted."""
 
@@ -205,6 +211,10 @@ def _entries(lock: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str, str], Si
             yield ("", "wheel", f"{image['wheel']['name']} of {image['name']}"), _side(image["wheel"])
     for entry in lock.get("files", []):
         yield ("", "file", entry["name"]), _side(entry)
+    for entry in lock.get("modules", []):
+        yield ("", "modules", entry["package"]), _side(entry)
+        for deb in entry["debs"]:
+            yield ("", "modules deb", deb["name"]), _side(deb)
     for entry in lock.get("snaps", []):
         yield ("", "snap", entry["name"]), _side({**entry, "version": entry.get("revision", entry["grade"])})
 

@@ -22,6 +22,7 @@ from edgewright.depot.blobs import BlobStore, Wanted
 from edgewright.depot.progress import Progress, say
 from edgewright.device.profile import carried_profiles
 from edgewright.errors import InputError, IntegrityError
+from edgewright.modules.ship import lock_modules
 from edgewright.release.changes import LockDiff, diff_locks
 from edgewright.release.deblicence import with_licences
 from edgewright.release.documents import (
@@ -134,6 +135,8 @@ def lock_release(
             }
         images.append({**entry, "digest": image.digest, "size": image.size, "sources": sources})
     lock["images"] = images
+    if lock.get("modules"):
+        lock["modules"] = lock_modules(lock["modules"], old, store)
     snaps = with_built(lock, release, old, store)
     if snaps:
         lock["snaps"] = snaps

@@ -139,24 +139,28 @@ def resolve_target(
     """
     runtime = marked.content["images"]["runtime"]
     if mover.moves("deb") or (target.primary and mover.is_image(runtime["name"])):
-        kernel, apt, debs = _packages(marked, target, mover, release_dir)
+        kernel, apt, debs, modules = _packages(marked, target, mover, release_dir)
     else:
-        kernel, apt = mover.old["kernel"], mover.old["apt"]
+        kernel, apt, modules = mover.old["kernel"], mover.old["apt"], mover.old.get("modules", [])
         debs = [dict(deb) for deb in mover.image(runtime["name"])["debs"]] if target.primary else []
     wheels = _wheels(marked, target, mover, store) if mover.moves("wheel") else mover.wheels()
-    part = {
+    part: dict[str, Any] = {
         "os": {"family": marked.content["os"]["family"], "suite": target.suite, "arch": target.arch},
         "kernel": kernel,
         "apt": apt,
         "python": {"wheels": _waived(wheels, marked)},
     }
+    if modules:
+        part["modules"] = modules
     return part, debs
 
 
 def _packages(
     marked: Marked, target: Target, mover: Mover, release_dir: Path
-) -> tuple[dict[str, str], dict[str, Any], list[dict[str, Any]]]:
-    """The lock's kernel, `apt`, and packages of the runtime image."""
+) -> tuple[dict[str, str], dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]:
+    """The lock's kernel, `apt`, packages of the runtime image, and kernel modules that are not built yet."""
+    from edgewright.modules.order import draft_modules, needed, order_modules  # noqa: PLC0415 - it needs ours
+
     apt, runtime = marked.content["apt"], marked.content["images"]["runtime"]
     say(f"resolving {len(apt['packages']) + 1} packages against {target.suite} for {target.arch}")
     pins = {deb["name"]: deb["version"] for deb in mover.packages() if not mover.frees("deb", deb["name"])}
@@ -166,9 +170,14 @@ def _packages(
         base = room.resolve(room.essential())
         for name in room.pin(pins):
             say(f"NOTICE: {name} {pins.pop(name)}: the archive no longer has it, so it moves as well")
-        closure = _pinned(room, [*apt["packages"], target.kernel], base, pins)
+        drafts = draft_modules(room, marked, target)
+        there = [*base, *(draft.stand_in for draft in drafts)]
+        closure = _pinned(room, [*apt["packages"], target.kernel, *needed(drafts)], there, pins)
         device = [*base, *room.resolve(apt.get("device_base", []), base)]
         first = {deb.name for deb in room.resolve(apt["bootstrap"], device)}
+        kernel = _kernel(closure, target, marked)
+        held = {entry["name"]: entry for entry in mover.old.get("modules", [])}
+        modules = order_modules(room, drafts, marked, kernel, closure, held)
     found: dict[str, Any] = {"date": date}
     snapshots = [
         {"uri": source["uri"], "suites": source["suites"], "at": source["snapshot"]}
@@ -178,7 +187,7 @@ def _packages(
     if snapshots:
         found["snapshots"] = sorted(snapshots, key=lambda each: str(each["uri"]))
     found["packages"] = [deb.entry(deb.name in first) for deb in closure]
-    return _kernel(closure, target, marked), found, debs
+    return kernel, found, debs, modules
 
 
 def _wheels(marked: Marked, target: Target, mover: Mover, store: BlobStore) -> list[dict[str, Any]]:
