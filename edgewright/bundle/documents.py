@@ -63,7 +63,8 @@ def make(  # noqa: PLR0917 - what a build has at hand, in its order
         lock_sha256 = sha256_bytes((release_dir / LOCK_FILE).read_bytes())
     except OSError as error:
         raise InputError(f"reading {release_dir / LOCK_FILE}: {error.strerror}; lock the release") from error
-    images = [image for image in lock["images"] if image["role"] == "model"]
+    models = [image for image in lock["images"] if image["role"] == "model"]
+    images = list({image["model"]: image for image in reversed(models)}.values())[::-1]  # on any platform
     key = ModelKey(keys.directory, protect=not keys.development)
     public = key.ensure() if images else b""  # a passphrase is asked for here, not beside other work
     with ThreadPoolExecutor(1) as beside:  # models are read and hashed while the bill is thought out

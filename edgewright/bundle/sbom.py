@@ -142,8 +142,10 @@ def _fill(bom: Bom, root: Component, release: Entry, lock: Entry, store: BlobSto
             needs.setdefault(name, set()).update(others)
         wanted = {*release["apt"]["packages"], part["kernel"]["package"]}
         asked |= {deb["filename"] for deb in packages if deb["name"] in wanted}
-    for name, component in _packages(inside, [], lock["os"]["suite"]):
-        components.setdefault(name, component)
+    for image in lock["images"]:
+        suite = _target_of(image, lock)["os"]["suite"]
+        for name, component in _packages(image.get("debs", []), [], suite):
+            components.setdefault(name, component)
     for name, others in deb_needs(inside, store).items():
         needs.setdefault(name, set()).update(others)
     components |= {f"file:{entry['name']}": _file(entry) for entry in lock.get("files", [])}
@@ -153,10 +155,12 @@ def _fill(bom: Bom, root: Component, release: Entry, lock: Entry, store: BlobSto
 
     for name, needed in needs.items():
         bom.register_dependency(components[name], [components[other] for other in sorted(needed)])
-    own = [wheel["filename"] for wheel in lock["python"]["wheels"]]  # images are built for the first target
+    own: list[str] = []
     for image, component in zip(lock["images"], images, strict=True):
         within = [deb["filename"] for deb in image.get("debs", [])]
-        within += own if image["role"] == "runtime" else []
+        if image["role"] == "runtime":
+            wheels = [wheel["filename"] for wheel in _target_of(image, lock)["python"]["wheels"]]
+            within, own = [*within, *wheels], [*own, *wheels]
         bom.register_dependency(component, [components[name] for name in within])
     held = {other for others in needs.values() for other in others}
     held |= {deb["filename"] for deb in inside} | set(own)
@@ -180,6 +184,16 @@ def _targets(release: Entry, lock: Entry) -> Iterator[tuple[Entry, str]]:
     for part in lock.get("targets", []):
         target = named.get((part["os"]["suite"], part["os"]["arch"]), {})
         yield part, target.get("python", {}).get("version", python)
+
+
+def _target_of(image: Entry, lock: Entry) -> Entry:
+    """The target that an image is made of: the first one of its platform."""
+    arch = image["platform"].rpartition("/")[2]
+    return (
+        next((part for part in lock.get("targets", []) if part["os"]["arch"] == arch), lock)
+        if (arch != lock["os"]["arch"])
+        else lock
+    )
 
 
 def _release(lock: Entry, lock_sha256: str) -> Component:

@@ -23,6 +23,7 @@ import yaml
 
 from edgewright.device import acceptance, depot_client, identity, isolation, kernel, runtime
 from edgewright.device.drift import Drift, Have, Want
+from edgewright.device.lock import for_target
 from edgewright.errors import InputError
 
 __all__ = ["AREAS", "AREA_NAMES", "Area", "before_after", "choose", "drift_all", "sentence", "want_all"]
@@ -91,7 +92,7 @@ def want_all(
     Args:
         variables: role and site variables of the host, values not templates, with the controller's facts.
         profile: `Profile.as_dict()`.
-        lock: the lock, as `edgewright.device.lock` gives it.
+        lock: the lock, as `edgewright.device.lock` gives it; of several targets the device's own counts.
         names: areas to compute; None for all.
 
     Returns:
@@ -100,7 +101,10 @@ def want_all(
     Raises:
         InputError: unknown area, or an area refuses its input.
     """
-    return {area.name: area.want(variables, profile, lock) for area in choose(names)}
+    seen = lock
+    if lock.get("targets"):
+        seen = for_target(lock, str(profile["arch"]), variables.get("depot_client_suite"))
+    return {area.name: area.want(variables, profile, seen) for area in choose(names)}
 
 
 def drift_all(

@@ -31,7 +31,7 @@ def check_release(release: Mapping[str, Any]) -> list[Complaint]:
         *_snapshots(("apt",), release["apt"]["sources"]),
         *_targets(release),
         *_files(release.get("files", [])),
-        *_images(release["images"]),
+        *_images(release),
         *_names(release),
         *_licences(release),
         *_dates(release),
@@ -92,8 +92,14 @@ def _files(files: list[Mapping[str, Any]]) -> Iterator[Complaint]:
             yield from _path(("files", number, "path"), entry["path"])
 
 
-def _images(images: Mapping[str, Any]) -> Iterator[Complaint]:
+def _images(release: Mapping[str, Any]) -> Iterator[Complaint]:
+    images = release["images"]
+    arches = _arches(release)
     for number, entry in enumerate(images.get("extra", [])):
+        for place, arch in enumerate(entry.get("arches", [])):
+            if arch not in arches:
+                steps: Steps = ("images", "extra", number, "arches", place)
+                yield steps, f"no target of the release is {arch} (they are: {', '.join(arches)})"
         source, here = entry["from"], ("images", "extra", number, "from")
         kind = source["kind"]
         needs = {"path", "sha256"} if kind.endswith("-archive") else {"reference"}
@@ -113,15 +119,24 @@ def _path(steps: Steps, path: str) -> Iterator[Complaint]:
         yield steps, f"expected a path below the release's directory, got {path!r}; put the file there"
 
 
+def _arches(release: Mapping[str, Any]) -> list[str]:
+    """Architectures of the targets, the first one's first."""
+    return list(
+        dict.fromkeys([release["os"]["arch"], *(each["arch"] for each in release.get("targets", []))])
+    )
+
+
 def _names(release: Mapping[str, Any]) -> Iterator[Complaint]:
     images = release["images"]
+    arches = _arches(release)
     listed: list[tuple[Steps, str, str]] = [
         *((("files", n), "file", entry["name"]) for n, entry in enumerate(release.get("files", []))),
         (("images", "runtime"), "image", images["runtime"]["name"]),
         *((("images", "models", n), "image", entry["name"]) for n, entry in enumerate(images["models"])),
         *(
-            (("images", "extra", n), "image", entry["name"])
+            (("images", "extra", n), "image", f"{entry['name']}{_on(arch, arches)}")
             for n, entry in enumerate(images.get("extra", []))
+            for arch in entry.get("arches", arches)
         ),
         *((("images", "models", n), "model", entry["model"]) for n, entry in enumerate(images["models"])),
     ]
@@ -130,6 +145,11 @@ def _names(release: Mapping[str, Any]) -> Iterator[Complaint]:
         if (kind, name) in seen:
             yield (*steps, "model" if kind == "model" else "name"), f"two {kind}s are called {name!r}"
         seen.add((kind, name))
+
+
+def _on(arch: str, arches: list[str]) -> str:
+    """What an image of a further platform is told apart by: others may have its name on another one."""
+    return "" if arch == arches[0] else f" on {arch}"
 
 
 def _licences(release: Mapping[str, Any]) -> Iterator[Complaint]:

@@ -31,44 +31,56 @@ class Target:
 
     Attributes:
         steps: Where the release names it.
-        primary: Whether it is the release's first one, for which images are built.
+        images: Whether its platform's images are made from it: it is the first of its architecture.
         suite: Debian's name of the release.
         arch: Debian's name of the architecture.
         kernel: The kernel's meta package.
         sources: As the release's `apt.sources`.
         python: Version of Python, such as "3.11".
         platforms: Wheel platform tags, best first.
+        runtime_debs: Packages of the runtime image.
     """
 
     steps: tuple[str | int, ...]
-    primary: bool
+    images: bool
     suite: str
     arch: str
     kernel: str
     sources: Sequence[Mapping[str, Any]]
     python: str
     platforms: Sequence[str]
+    runtime_debs: Sequence[str]
+
+    @property
+    def platform(self) -> str:
+        """In OCI's words, such as `linux/arm64`."""
+        return f"linux/{self.arch}"
 
 
 def release_targets(release: Mapping[str, Any]) -> list[Target]:
     """A release's targets, the first one of its `os` first."""
     main, apt, python = release["os"], release["apt"], release["python"]
+    debs = release["images"]["runtime"]["debs"]
+    seen = {main["arch"]}
     found = [
         Target(
             *(("os",), True, main["suite"], main["arch"], main["kernel"]),
-            *(apt["sources"], python["version"], python["platforms"]),
+            *(apt["sources"], python["version"], python["platforms"], debs),
         )
     ]
     for number, target in enumerate(release.get("targets", [])):
         own = target.get("python", {})
         found.append(
             Target(
-                *(("targets", number), False, target["suite"], target["arch"], target["kernel"]),
+                *(("targets", number), target["arch"] not in seen),
+                *(target["suite"], target["arch"], target["kernel"]),
                 target.get("sources", apt["sources"]),
                 own.get("version", python["version"]),
                 own.get("platforms", python["platforms"]),
+                target.get("runtime_debs", debs),
             )
         )
+        seen.add(target["arch"])
     return found
 
 
@@ -81,10 +93,24 @@ class Only:
 
 
 class Mover:
-    """What may move: everything without `only`; else that entry, and what `release.yml` changed."""
+    """What may move: everything without `only`; else that entry, and what `release.yml` changed.
 
-    def __init__(self, old: Mapping[str, Any], only: Only | None, keep_others: bool) -> None:
+    Args:
+        old: What the lock so far says of the target; empty where nothing is held.
+        only: The one entry that may move.
+        keep_others: Whether the release is the one that was locked.
+        images: The lock's images so far, of all platforms.
+    """
+
+    def __init__(
+        self,
+        old: Mapping[str, Any],
+        only: Only | None,
+        keep_others: bool,
+        images: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
         self.old = old
+        self._images = images
         self._only = only
         self._keep = keep_others
 
@@ -99,10 +125,10 @@ class Mover:
         """Whether this entry may move."""
         return self._only is None or self._only == Only(kind, name)
 
-    def image(self, name: str) -> Mapping[str, Any]:
-        """The locked image; empty where nothing is held."""
-        for entry in self.old.get("images", []):
-            if entry["name"] == name:
+    def image(self, name: str, platform: str) -> Mapping[str, Any]:
+        """The locked image of a platform; empty where nothing is held."""
+        for entry in self._images:
+            if (entry["name"], entry["platform"]) == (name, platform):
                 found: Mapping[str, Any] = entry
                 return found
         return {}
@@ -131,18 +157,20 @@ def resolve_target(
         store: Where wheels go.
 
     Returns:
-        The lock's `os`, `kernel`, `apt` and `python`; for the first target also the runtime image's packages.
+        The lock's `os`, `kernel`, `apt` and `python`; and the runtime image's packages, where images are made
+        from this target.
 
     Raises:
         InputError: The packages do not resolve.
         UnreachableError: A source does not answer.
     """
     runtime = marked.content["images"]["runtime"]
-    if mover.moves("deb") or (target.primary and mover.is_image(runtime["name"])):
+    held = mover.image(runtime["name"], target.platform)
+    if mover.moves("deb") or (target.images and (mover.is_image(runtime["name"]) or not held)):
         kernel, apt, debs = _packages(marked, target, mover, release_dir)
     else:
         kernel, apt = mover.old["kernel"], mover.old["apt"]
-        debs = [dict(deb) for deb in mover.image(runtime["name"])["debs"]] if target.primary else []
+        debs = [dict(deb) for deb in held["debs"]] if target.images else []
     wheels = _wheels(marked, target, mover, store) if mover.moves("wheel") else mover.wheels()
     part = {
         "os": {"family": marked.content["os"]["family"], "suite": target.suite, "arch": target.arch},
@@ -162,7 +190,7 @@ def _packages(
     pins = {deb["name"]: deb["version"] for deb in mover.packages() if not mover.frees("deb", deb["name"])}
     with AptRoom(target.arch, target.sources, release_dir, _package_place(marked, target)) as room:
         date = room.update()
-        debs = _runtime_debs(room, runtime, mover) if target.primary else []
+        debs = _runtime_debs(room, runtime["name"], target, mover) if target.images else []
         base = room.resolve(room.essential())
         for name in room.pin(pins):
             say(f"NOTICE: {name} {pins.pop(name)}: the archive no longer has it, so it moves as well")
@@ -196,13 +224,13 @@ def _wheels(marked: Marked, target: Target, mover: Mover, store: BlobStore) -> l
     return [dict(held.get(wheel["name"], wheel)) for wheel in found]
 
 
-def _runtime_debs(room: AptRoom, runtime: Mapping[str, Any], mover: Mover) -> list[dict[str, Any]]:
-    held = {deb["name"]: dict(deb) for deb in mover.image(runtime["name"]).get("debs", [])}
-    if mover.is_image(runtime["name"]):
+def _runtime_debs(room: AptRoom, image: str, target: Target, mover: Mover) -> list[dict[str, Any]]:
+    held = {deb["name"]: dict(deb) for deb in mover.image(image, target.platform).get("debs", [])}
+    if mover.is_image(image):
         held = {}
     return [
         held[name] if name in held and not mover.frees("deb", name) else room.newest(name).entry()
-        for name in sorted(runtime["debs"])
+        for name in sorted(target.runtime_debs)
     ]
 
 
@@ -230,6 +258,9 @@ def _package_place(marked: Marked, target: Target) -> Any:
         ("apt", "packages", release["apt"]["packages"]),
     ):
         places |= {name: marked.place(*steps, number) for number, name in enumerate(names)}
+    if target.runtime_debs is not release["images"]["runtime"]["debs"]:
+        for number, name in enumerate(target.runtime_debs):
+            places.setdefault(name, marked.place(*target.steps, "runtime_debs", number))
     return places.get
 
 

@@ -14,7 +14,7 @@ from ansible_collections.edgewright.factory.plugins.plugin_utils.host_inputs imp
     role_defaults,
 )
 
-from edgewright.device.areas import AREA_NAMES, AREAS
+from edgewright.device.areas import AREA_NAMES, AREAS, want_all
 from edgewright.device.lock import load_lock
 from edgewright.device.profile import Profile
 from edgewright.device.variables import (
@@ -114,7 +114,7 @@ class ActionModule(ActionBase):
         for area in AREAS:
             try:
                 variables.add_controller_facts((area,), self._loader)
-                area.want(variables, profile.as_dict(), lock)
+                want_all(variables, profile.as_dict(), lock, [area.name])
             except InputError as error:
                 message = str(error)
                 problems.append(message if host in message else f"host {host}: {message}")

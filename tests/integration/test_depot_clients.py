@@ -452,6 +452,6 @@ def test_images_built_elsewhere_have_the_locked_digests(
         if "model" in image
     }
     built = build_images(lock, release, described, second)
-    assert {name: image.digest for name, image in built.items()} == {
-        image["name"]: image["digest"] for image in lock["images"]
+    assert {key: image.digest for key, image in built.items()} == {
+        (image["name"], image["platform"]): image["digest"] for image in lock["images"]
     }

@@ -282,6 +282,12 @@ def test_a_second_architecture_is_resolved_on_the_same_host(place: Place, tmp_pa
     lock = place.resolve()
     (further,) = lock.pop("targets")
     lock["release"]["sha256"] = alone["release"]["sha256"]
+    own, other = lock["images"]
+    assert [(image["name"], image["platform"]) for image in lock["images"]] == [
+        ("tiny/runtime", "linux/amd64"), ("tiny/runtime", "linux/arm64")
+    ]  # fmt: skip
+    assert [deb["version"] for deb in other["debs"]] == ["1.0"]
+    lock["images"] = [own]
     assert dump_lock(lock) == dump_lock(alone), "the first target stays where it is"
     assert further["os"] == {"family": "debian", "suite": "tiny", "arch": "arm64"}
     assert further["kernel"]["release"] == "1.0-rt-arm64"
@@ -303,6 +309,17 @@ def test_a_second_architecture_is_resolved_on_the_same_host(place: Place, tmp_pa
         ("1.1", "1.0")
     ] * 2
     assert diff_locks(whole, moved).sentences()[1].startswith("deb tool for tiny/arm64: 1.0 ")
+    assert moved["images"] == whole["images"]
+    place.archive.add("libtool1", "1.1")
+    place.archive.publish()
+    again = place.resolve(whole, "image:tiny/runtime")
+    assert [image["debs"][0]["version"] for image in again["images"]] == ["1.1", "1.1"]
+    assert [debs(part)["libtool1"] for part in (again, again["targets"][0])] == ["1.0", "1.0"]
+    earlier = {**whole, "images": whole["images"][:1]}
+    grown = place.resolve(earlier, "wheel:alpha")["images"]
+    assert [image["debs"][0]["version"] for image in grown] == ["1.0", "1.1"], (
+        "the one was held, the other new"
+    )
     del target["python"]
     place.release["targets"] = [target, {**target, "suite": "other"}, target]
     with pytest.raises(InputError) as told:
