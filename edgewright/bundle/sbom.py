@@ -32,6 +32,7 @@ import edgewright
 from edgewright.bundle.needs import deb_needs, wheel_needs
 from edgewright.depot.blobs import BlobStore
 from edgewright.errors import EdgewrightError
+from edgewright.release.supplied import SCHEME, is_supplied
 from edgewright.release.wheels import normal_name
 
 __all__ = ["SPEC_VERSION", "make_sbom", "validate_sbom"]
@@ -148,7 +149,9 @@ def _fill(bom: Bom, root: Component, release: Entry, lock: Entry, store: BlobSto
             components.setdefault(name, component)
     for name, others in deb_needs(inside, store).items():
         needs.setdefault(name, set()).update(others)
-    components |= {f"file:{entry['name']}": _file(entry) for entry in lock.get("files", [])}
+    components |= {  # a supplied package or wheel is told of as what it is
+        f"file:{entry['name']}": _file(entry) for entry in lock.get("files", []) if "kind" not in entry
+    }
     images = [_image(image) for image in lock["images"]]
     for component in [*components.values(), *images]:
         bom.components.add(component)
@@ -220,7 +223,8 @@ def _tool() -> Component:
 
 
 def _deb(deb: Entry, suite: str) -> Component:
-    url = PackageURL("deb", "debian", deb["name"], deb["version"], {"arch": deb["arch"], "distro": suite})
+    vendor = None if is_supplied(deb) else "debian"
+    url = PackageURL("deb", vendor, deb["name"], deb["version"], {"arch": deb["arch"], "distro": suite})
     return Component(
         type=ComponentType.LIBRARY,
         bom_ref=f"deb:{deb['filename']}",
@@ -323,6 +327,8 @@ def _facts(entry: Entry, *names: str) -> list[Property]:
     told = {name: entry[name] for name in names if name in entry}
     if entry.get("url", "").startswith("archive:"):
         told["archive"] = entry["url"].removeprefix("archive:")
+    if is_supplied(entry):
+        told["supplied"] = entry["url"].removeprefix(SCHEME)
     for name, value in (entry.get("waiver") or {}).items():
         told[f"waiver_{name}"] = value
     return _properties(told)

@@ -30,7 +30,7 @@ def check_release(release: Mapping[str, Any]) -> list[Complaint]:
         *_bootstrap(release["apt"]),
         *_snapshots(("apt",), release["apt"]["sources"]),
         *_targets(release),
-        *_files(release.get("files", [])),
+        *_files(release),
         *_images(release),
         *_names(release),
         *_licences(release),
@@ -75,8 +75,15 @@ def _snapshots(here: Steps, sources: list[Mapping[str, Any]]) -> Iterator[Compla
                 yield steps, f"{source['snapshot']!r} is no moment; write it as 20261119T021254Z, in UTC"
 
 
-def _files(files: list[Mapping[str, Any]]) -> Iterator[Complaint]:
-    for number, entry in enumerate(files):
+def _files(release: Mapping[str, Any]) -> Iterator[Complaint]:
+    suites = {release["os"]["suite"], *(target["suite"] for target in release.get("targets", []))}
+    for number, entry in enumerate(release.get("files", [])):
+        if "suites" in entry and entry.get("kind") != "deb":
+            yield ("files", number, "suites"), f"{entry['name']}: only a file of kind deb is for suites"
+        for place, suite in enumerate(entry.get("suites", [])):
+            if suite not in suites:
+                told = f"no target of the release is {suite} (they are: {', '.join(sorted(suites))})"
+                yield ("files", number, "suites", place), told
         if ("path" in entry) == ("url" in entry):
             got = "both" if "path" in entry else "neither"
             yield (

@@ -43,6 +43,7 @@ from edgewright.release.model_image import (
 from edgewright.release.ocitar import Image, image_blobs
 from edgewright.release.resolve import find_only, resolve
 from edgewright.release.runtime_image import build_runtime_image, runtime_sources, tree_digest
+from edgewright.release.supplied import is_supplied
 from edgewright.release.targets import Target, release_targets
 from edgewright.release.wheels import fetch_wheels
 
@@ -97,6 +98,7 @@ def lock_release(
     kept = _untouched(lock, old) if moving else {}
     kept = {key: entry for key, entry in kept.items() if moving is None or key[0] != moving.name}
     building = [e for e in lock["images"] if e["role"] != "extra" and _key(e) not in kept]
+    restore_files([file for file in lock.get("files", []) if "kind" in file], release_dir, store)
     fetch_sources({**lock, "images": building}, release, store)
     described_now: dict[str, dict[str, bytes]] = {}
     for entry in building:
@@ -143,11 +145,12 @@ def fetch_sources(
     wheels = [*lock["python"]["wheels"], *(image["wheel"] for image in lock["images"] if "wheel" in image)]
     built = {image["platform"] for image in lock["images"] if image["role"] == "runtime"}
     files = {deb["sha256"]: deb for deb in debs if not store.has(deb["sha256"], deb["size"])}
-    missing = [_wanted(deb) for deb in files.values()]
-    missing += wanted_files(lock.get("files", []), store) if everything else []
-    absent = [wheel for wheel in wheels if not store.has(wheel["sha256"], wheel["size"])]
+    missing = [_wanted(deb) for deb in files.values() if not is_supplied(deb)]
+    listed = lock.get("files", [])
+    missing += wanted_files([file for file in listed if everything or "kind" in file], store)
+    absent = _absent(wheels, store)
     more = [
-        (target, [each for each in part["python"]["wheels"] if not store.has(each["sha256"], each["size"])])
+        (target, _absent(part["python"]["wheels"], store))
         for part, target in targets[1:]
         if everything or (target.images and target.platform in built)
     ]
@@ -159,6 +162,13 @@ def fetch_sources(
     for target, wheels in more:
         fetch_wheels(wheels, target.python, target.platforms, store, progress)
     progress.close()
+
+
+def _absent(wheels: Sequence[Mapping[str, Any]], store: BlobStore) -> list[Mapping[str, Any]]:
+    """Wheels to fetch from the index."""
+    return [
+        wheel for wheel in wheels if not is_supplied(wheel) and not store.has(wheel["sha256"], wheel["size"])
+    ]
 
 
 def _further(lock: Mapping[str, Any], release: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], Target]]:
@@ -312,7 +322,11 @@ def _read_licences(lock: dict[str, Any], old: Mapping[str, Any], store: BlobStor
     known = {deb["sha256"]: deb.get("licence") for deb in before} if read or not fetch else {}
     if fetch:
         unread = {deb["sha256"]: deb for deb in _debs(lock) if deb["sha256"] not in known}
-        wanted = [_wanted(deb) for deb in unread.values() if not store.has(deb["sha256"], deb["size"])]
+        wanted = [
+            _wanted(deb)
+            for deb in unread.values()
+            if not is_supplied(deb) and not store.has(deb["sha256"], deb["size"])
+        ]
         progress = Progress(
             f"fetching {len(wanted)} packages, to read their licences", sum(item.size for item in wanted)
         )

@@ -16,6 +16,7 @@ from edgewright.depot.blobs import BlobStore
 from edgewright.errors import InputError
 from edgewright.release.files import lock_files
 from edgewright.release.imports import import_image
+from edgewright.release.supplied import check_fit, read_supplied
 from edgewright.release.targets import (
     Mover,
     Only,
@@ -101,12 +102,15 @@ def resolve(
     release = marked.content
     same = bool(old) and old["release"]["sha256"] == digest
     files = lock_files(marked, release_dir, store)
+    targets = release_targets(release)
+    supplied = read_supplied(marked, files, store)
+    check_fit(supplied, targets)
     images = old.get("images", []) if only else []
     parts, made = [], []
-    for target in release_targets(release):
+    for target in targets:
         was = _part(old, target)
         mover = Mover(was if only else {}, only if was else None, same, images)
-        part, debs = resolve_target(marked, target, mover, release_dir, store)
+        part, debs = resolve_target(marked, target, mover, supplied, release_dir, store)
         parts.append(part)
         if target.images:
             made.append((target, debs))

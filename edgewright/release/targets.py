@@ -19,6 +19,7 @@ from edgewright.depot.progress import say
 from edgewright.errors import InputError
 from edgewright.release.aptresolve import AptConflictError, AptRoom, Deb
 from edgewright.release.licences import words_forbid
+from edgewright.release.supplied import Supplied, SuppliedDeb, is_supplied
 from edgewright.release.wheels import normal_name, resolve_wheels
 from edgewright.release.yamlmarks import Marked
 
@@ -144,8 +145,8 @@ class Mover:
         return found
 
 
-def resolve_target(
-    marked: Marked, target: Target, mover: Mover, release_dir: Path, store: BlobStore
+def resolve_target(  # noqa: PLR0917 - what resolving has at hand, in its order
+    marked: Marked, target: Target, mover: Mover, supplied: Supplied, release_dir: Path, store: BlobStore
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Resolve one target.
 
@@ -153,6 +154,7 @@ def resolve_target(
         marked: The release.
         target: One of its `release_targets`.
         mover: What may move.
+        supplied: Packages and wheels that the site supplies.
         release_dir: Where the paths of sources' keys begin.
         store: Where wheels go.
 
@@ -167,11 +169,11 @@ def resolve_target(
     runtime = marked.content["images"]["runtime"]
     held = mover.image(runtime["name"], target.platform)
     if mover.moves("deb") or (target.images and (mover.is_image(runtime["name"]) or not held)):
-        kernel, apt, debs = _packages(marked, target, mover, release_dir)
+        kernel, apt, debs = _packages(marked, target, mover, supplied, release_dir)
     else:
         kernel, apt = mover.old["kernel"], mover.old["apt"]
         debs = [dict(deb) for deb in held["debs"]] if target.images else []
-    wheels = _wheels(marked, target, mover, store) if mover.moves("wheel") else mover.wheels()
+    wheels = _wheels(marked, target, mover, supplied, store) if mover.moves("wheel") else mover.wheels()
     part = {
         "os": {"family": marked.content["os"]["family"], "suite": target.suite, "arch": target.arch},
         "kernel": kernel,
@@ -182,19 +184,28 @@ def resolve_target(
 
 
 def _packages(
-    marked: Marked, target: Target, mover: Mover, release_dir: Path
+    marked: Marked, target: Target, mover: Mover, supplied: Supplied, release_dir: Path
 ) -> tuple[dict[str, str], dict[str, Any], list[dict[str, Any]]]:
     """The lock's kernel, `apt`, and packages of the runtime image."""
     apt, runtime = marked.content["apt"], marked.content["images"]["runtime"]
-    say(f"resolving {len(apt['packages']) + 1} packages against {target.suite} for {target.arch}")
-    pins = {deb["name"]: deb["version"] for deb in mover.packages() if not mover.frees("deb", deb["name"])}
-    with AptRoom(target.arch, target.sources, release_dir, _package_place(marked, target)) as room:
+    own = supplied.debs(target.suite, target.arch)
+    names = [*apt["packages"], target.kernel, *(deb.name for deb in own)]
+    say(f"resolving {len(names)} packages against {target.suite} for {target.arch}")
+    pins = {
+        deb["name"]: deb["version"]
+        for deb in mover.packages()
+        if not mover.frees("deb", deb["name"]) and deb["name"] not in {each.name for each in own}
+        if not is_supplied(deb)  # it was, and is no longer
+    }
+    place = _package_place(marked, target, own)
+    with AptRoom(target.arch, target.sources, release_dir, place, own) as room:
         date = room.update()
         debs = _runtime_debs(room, runtime["name"], target, mover) if target.images else []
         base = room.resolve(room.essential())
         for name in room.pin(pins):
             say(f"NOTICE: {name} {pins.pop(name)}: the archive no longer has it, so it moves as well")
-        closure = _pinned(room, [*apt["packages"], target.kernel], base, pins)
+        closure = _pinned(room, names, base, pins)
+        _refuse_others(own, closure)
         device = [*base, *room.resolve(apt.get("device_base", []), base)]
         first = {deb.name for deb in room.resolve(apt["bootstrap"], device)}
     found: dict[str, Any] = {"date": date}
@@ -209,10 +220,31 @@ def _packages(
     return _kernel(closure, target, marked), found, debs
 
 
-def _wheels(marked: Marked, target: Target, mover: Mover, store: BlobStore) -> list[dict[str, Any]]:
+def _refuse_others(own: Sequence[SuppliedDeb], closure: Sequence[Deb]) -> None:
+    """Refuse a supplied package in whose place another file was chosen."""
+    found = {deb.name: deb for deb in closure}
+    for deb in own:
+        chosen = found.get(deb.name)
+        if chosen is None or chosen.sha256 != deb.file["sha256"]:
+            got = f"{chosen.name} {chosen.version} of {chosen.source}" if chosen else "none: devices hold it"
+            raise InputError(
+                f"resolving {deb.place}: {deb.file['name']}: expected this very file, apt chose {got}; take "
+                "it out of files[], or supply another version"
+            )
+
+
+def _wheels(
+    marked: Marked, target: Target, mover: Mover, supplied: Supplied, store: BlobStore
+) -> list[dict[str, Any]]:
     wanted = marked.content["python"]["requirements"]
-    say(f"resolving {len(wanted)} Python packages for Python {target.python}")
-    held = {wheel["name"]: wheel for wheel in mover.wheels() if not mover.frees("wheel", wheel["name"])}
+    own = supplied.wheels_for(target.python, target.platforms)
+    say(f"resolving {len(wanted) + len(own)} Python packages for Python {target.python}")
+    mine = {wheel.name for wheel in own}
+    held = {
+        wheel["name"]: wheel
+        for wheel in mover.wheels()
+        if not mover.frees("wheel", wheel["name"]) and wheel["name"] not in mine and not is_supplied(wheel)
+    }
     found = resolve_wheels(
         wanted,
         target.python,
@@ -220,6 +252,7 @@ def _wheels(marked: Marked, target: Target, mover: Mover, store: BlobStore) -> l
         store,
         constraints={name: wheel["version"] for name, wheel in held.items()},
         place=marked.place("python", "requirements"),
+        supplied=own,
     )
     return [dict(held.get(wheel["name"], wheel)) for wheel in found]
 
@@ -248,7 +281,7 @@ def _pinned(room: AptRoom, names: Sequence[str], base: Sequence[Deb], pins: dict
             room.pin(pins)
 
 
-def _package_place(marked: Marked, target: Target) -> Any:
+def _package_place(marked: Marked, target: Target, own: Sequence[SuppliedDeb]) -> Any:
     """Where the release names a package: a function that `AptRoom` asks for its messages."""
     release = marked.content
     places = {target.kernel: marked.place(*target.steps, "kernel")}
@@ -261,6 +294,8 @@ def _package_place(marked: Marked, target: Target) -> Any:
     if target.runtime_debs is not release["images"]["runtime"]["debs"]:
         for number, name in enumerate(target.runtime_debs):
             places.setdefault(name, marked.place(*target.steps, "runtime_debs", number))
+    for deb in own:
+        places.setdefault(deb.name, deb.place)
     return places.get
 
 
@@ -287,6 +322,9 @@ def _waived(wheels: Sequence[Mapping[str, Any]], marked: Marked) -> list[dict[st
     }
     found = []
     for wheel in wheels:
+        if is_supplied(wheel):  # its file's licence and waiver were judged with the release
+            found.append(dict(wheel))
+            continue
         entry = {key: value for key, value in wheel.items() if key != "waiver"}
         why = words_forbid(wheel["licence"])
         if why and wheel["name"] not in waivers:
