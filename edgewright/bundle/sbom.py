@@ -29,6 +29,7 @@ from cyclonedx.validation.json import JsonStrictValidator
 from packageurl import PackageURL
 
 import edgewright
+from edgewright.bundle.carried import Carried
 from edgewright.bundle.needs import deb_needs, wheel_needs
 from edgewright.depot.blobs import BlobStore
 from edgewright.errors import EdgewrightError
@@ -49,14 +50,15 @@ _PIECE = 32
 Entry = Mapping[str, Any]
 
 
-def make_sbom(
+def make_sbom(  # noqa: PLR0917 - what a build has at hand, in its order
     release: Mapping[str, Any],
     lock: Mapping[str, Any],
     lock_sha256: str,
     store: BlobStore,
     signed_at: datetime,
+    installer: Sequence[Carried] = (),
 ) -> bytes:
-    """Write the bill of materials of a lock.
+    """Write the bill of materials of a bundle: of its lock, and of its installer.
 
     Args:
         release: The release, for what it asks for itself.
@@ -64,6 +66,7 @@ def make_sbom(
         lock_sha256: Of the lock's file, in hex: the serial number comes from it.
         store: Holds the packages and wheels, which say what they need.
         signed_at: The lock's own moment.
+        installer: Parts of what a bare controller starts with; none where the bundle carries no installer.
 
     Returns:
         The document, as JSON.
@@ -79,7 +82,7 @@ def make_sbom(
             component=root, timestamp=signed_at.astimezone(UTC), tools=ToolRepository(components=[_tool()])
         ),
     )
-    _fill(bom, root, release, lock, store)
+    _fill(bom, root, release, lock, store, installer)
     text = BY_SCHEMA_VERSION[SPEC_VERSION](bom).output_as_string()
     data = json.dumps(json.loads(text), indent=1, sort_keys=True, ensure_ascii=False).encode("utf-8") + b"\n"
     fault = validate_sbom(data)
@@ -127,7 +130,9 @@ def _told(fault: object) -> str:
     return f"{place}: {str(getattr(error, 'message', error))[:300]}"
 
 
-def _fill(bom: Bom, root: Component, release: Entry, lock: Entry, store: BlobStore) -> None:
+def _fill(  # noqa: PLR0917 - what a bill is filled from
+    bom: Bom, root: Component, release: Entry, lock: Entry, store: BlobStore, installer: Sequence[Carried]
+) -> None:
     """Add every component, and who needs whom."""
     components: dict[str, Component] = {}
     needs: dict[str, set[str]] = {}
@@ -168,7 +173,55 @@ def _fill(bom: Bom, root: Component, release: Entry, lock: Entry, store: BlobSto
     held = {other for others in needs.values() for other in others}
     held |= {deb["filename"] for deb in inside} | set(own)
     direct = asked | (components.keys() - held)
-    bom.register_dependency(root, [*(components[name] for name in sorted(direct)), *images])
+    tools = _add_installer(bom, installer, components) if installer else []
+    bom.register_dependency(root, [*(components[name] for name in sorted(direct)), *images, *tools])
+
+
+def _add_installer(bom: Bom, installer: Sequence[Carried], known: Mapping[str, Component]) -> list[Component]:
+    """Add what a controller's environment is made of; a wheel that the release has too is one with it."""
+    parts = []
+    for part in installer:
+        shared = known.get(part.filename)
+        if part.kind == "wheel" and shared is not None and _same(shared, part):
+            parts.append(shared)
+            continue
+        component = _carried(part)
+        bom.components.add(component)
+        bom.register_dependency(component)
+        parts.append(component)
+    whole = Component(
+        type=ComponentType.APPLICATION,
+        bom_ref="installer",
+        name="edgewright-installer",
+        version=edgewright.__version__,
+    )
+    bom.components.add(whole)
+    bom.register_dependency(whole, parts)
+    return [whole]
+
+
+def _same(component: Component, part: Carried) -> bool:
+    return any(each.content == part.sha256 for each in component.hashes)
+
+
+def _carried(part: Carried) -> Component:
+    name, version = part.name, part.version or None
+    if part.kind == "wheel":
+        url = PackageURL("pypi", None, name, version, {"file_name": part.filename})
+    else:
+        namespace, _, plain = name.rpartition(".")
+        url = PackageURL("generic", f"ansible/{namespace}", plain, version)
+    # A collection lies in an archive with others, whose digest would not be its own.
+    return Component(
+        type=ComponentType.LIBRARY,
+        bom_ref=f"installer:{part.filename if part.kind == 'wheel' else name}",
+        name=name,
+        version=version,
+        purl=url,
+        hashes=_hashes(part.sha256) if part.kind == "wheel" else [],
+        licenses=[LicenseFactory().make_from_string(part.licence)] if part.licence else [],
+        properties=_properties({"filename": part.filename, "file_sha256": part.sha256, "part": "installer"}),
+    )
 
 
 def _packages(debs: Sequence[Entry], wheels: Sequence[Entry], suite: str) -> Iterator[tuple[str, Component]]:

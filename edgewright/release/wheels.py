@@ -17,6 +17,7 @@ import urllib.parse
 import zipfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from email.message import Message
 from email.parser import HeaderParser
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from edgewright.depot.progress import Progress
 from edgewright.errors import InputError, IntegrityError, UnreachableError
 from edgewright.release.supplied import SuppliedWheel
 
-__all__ = ["fetch_wheels", "normal_name", "resolve_wheels"]
+__all__ = ["fetch_wheels", "normal_name", "resolve_wheels", "wheel_licence"]
 
 _PARALLEL = 2
 """pip runs at once: each is a Python of its own."""
@@ -227,10 +228,20 @@ def _filename(item: Mapping[str, Any]) -> str:
 
 
 def _licence(path: Path, filename: str) -> str:
-    """A wheel's licence by its metadata: the SPDX expression, else the field, else the classifiers."""
+    """A wheel's licence; one that names none is refused."""
     with zipfile.ZipFile(path) as wheel:
         member = next(name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
         head = HeaderParser().parsestr(wheel.read(member).decode("utf-8", "replace"))
+    licence = wheel_licence(head)
+    if licence is None:
+        raise InputError(
+            f"reading the licence of {filename}: its metadata names none; choose another package"
+        )
+    return licence
+
+
+def wheel_licence(head: Message) -> str | None:
+    """A wheel's licence by its METADATA: SPDX expression, else the field, else classifiers; None for none."""
     if head["License-Expression"]:
         return str(head["License-Expression"])
     classes = [
@@ -239,6 +250,4 @@ def _licence(path: Path, filename: str) -> str:
     field = (head["License"] or "").strip()
     if field and "\n" not in field and len(field) < 80:
         return field
-    if classes:
-        return ", ".join(classes)
-    raise InputError(f"reading the licence of {filename}: its metadata names none; choose another package")
+    return ", ".join(classes) or None

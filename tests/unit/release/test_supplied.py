@@ -126,7 +126,7 @@ WHEELS = {
     "another project": (WHEEL, wheel_bytes("Name: b\nVersion: 1.0\n"), {}, InputError, "that of b 1.0;"),
     "another version": (WHEEL, wheel_bytes(METADATA.replace("1.0", "1.1")), {}, InputError, "Acme.Libs 1.1"),
     "other tags": (WHEEL, wheel_bytes(tags=("py3-none-any",)), {}, InputError, "itself py3-none-any"),
-    "another version in the release": (WHEEL, wheel_bytes(), {"version": "2.0"}, InputError, "says version 2.0"),
+    "another version than the release": (WHEEL, wheel_bytes(), {"version": "2.0"}, InputError, "version 2.0"),
     "a licence that is not told": (
         WHEEL, wheel_bytes(), {"licence": "MIT", "waiver": None}, InputError, "'MIT', the wheel itself"
     ),
