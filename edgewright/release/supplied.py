@@ -45,6 +45,8 @@ _DEB_FIELDS = {
 _OURS = ("Filename", "Size", "SHA256")
 """Fields that a repository's index adds; a package that brings them would speak for the index."""
 
+_LIBC = re.compile(r"^(manylinux(_[0-9]+_[0-9]+|[0-9]+)|linux)_")
+
 _T = TypeVar("_T")
 
 _MAX_METADATA = 4 << 20  # bytes
@@ -244,7 +246,7 @@ def _wheel(entry: Mapping[str, Any], place: str, store: BlobStore) -> SuppliedWh
             f"{told or 'no name'} {inner or 'without a version'}; correct the name, or get the file again"
         )
     inside = frozenset(tag for line in wheel.get_all("Tag", []) for tag in parse_tag(line.strip()))
-    if inside != tags:
+    if _plain(inside) != _plain(tags):
         raise InputError(
             f"reading {place}: {filename}: its name says the tags {_listed(tags)}, the wheel itself "
             f"{_listed(inside)}; write the name that the wheel was published under"
@@ -259,6 +261,11 @@ def _wheel(entry: Mapping[str, Any], place: str, store: BlobStore) -> SuppliedWh
             "waiver once somebody answers for it"
         )
     return SuppliedWheel(entry, place, str(name), inner, tags)
+
+
+def _plain(tags: frozenset[Tag]) -> set[tuple[str, str, str]]:
+    """Tags without the C library that a platform names: a wheel is often renamed once that is known."""
+    return {(tag.interpreter, tag.abi, _LIBC.sub("", tag.platform)) for tag in tags}
 
 
 def _listed(tags: frozenset[Tag]) -> str:

@@ -96,6 +96,12 @@ def test_a_wheel_is_what_its_metadata_says(store: BlobStore) -> None:
     assert wheel.entry()["waiver"] == WAIVER
 
 
+def test_a_wheel_that_was_renamed_for_its_c_library_is_itself(store: BlobStore) -> None:
+    assert read(store, WHEEL, wheel_bytes(tags=("cp37-abi3-linux_x86_64",))).wheels
+    with pytest.raises(InputError, match="the wheel itself cp37-abi3-linux_aarch64"):
+        read(store, WHEEL, wheel_bytes(tags=("cp37-abi3-linux_aarch64",)))
+
+
 DEBS = {
     "another name": (
         "tool_2.0_arm64.deb", CONTROL, {}, InputError, f"release.yml:7: expected the name {DEB}"
