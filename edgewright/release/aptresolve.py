@@ -47,7 +47,10 @@ _HELD = re.compile(
 )
 _LACKING = re.compile(r"(?:Unable to locate package|no package called|Package) '?([a-z0-9][a-z0-9+.-]+)'?")
 _WHO = re.compile(r"^ (?P<who>[a-z0-9][a-z0-9+.-]+)(?::\S+)? : ")
-_UNMET = re.compile(r"(?:Pre-?)?Depends: (?P<what>.+?) but it is not installable")
+_UNMET = re.compile(
+    r"(?:Pre-?)?Depends: (?P<what>(?P<name>\S+).*?) but "
+    r"(?:it is not installable|(?P<got>\S+) is to be installed)"
+)
 _SUPPLIED = "supplied"
 """Directory of the room, and `source` of what comes from there."""
 
@@ -121,6 +124,7 @@ class AptRoom:
         supplied: Sequence[SuppliedDeb] = (),
     ) -> None:
         self._supplied = {deb.name: deb for deb in supplied}
+        self._held: set[str] = set()
         self._arch = arch
         self._place = place
         self._keys = [_key(source, release_dir) for source in sources]
@@ -254,6 +258,7 @@ class AptRoom:
         """
         there = {(deb.name, deb.version) for deb in self._index.values()}
         held = {name: version for name, version in sorted(versions.items()) if (name, version) in there}
+        self._held = set(held)
         held |= {name: deb.version for name, deb in self._supplied.items()}
         stanzas = [
             f"Package: {name}\nPin: version {version}\nPin-Priority: 1001\n" for name, version in held.items()
@@ -287,12 +292,15 @@ class AptRoom:
             begins = _WHO.match(line)
             who = begins["who"] if begins else who if line.startswith("  ") else ""
             unmet = _UNMET.search(line)
-            if unmet and who in self._supplied:
+            if unmet and who in self._supplied and unmet["name"] not in self._held:
                 deb = self._supplied[who]
+                why = "which no archive of the release has"
+                if unmet["got"]:
+                    why = f"of which {unmet['got']} is what the release's archives have"
                 raise InputError(
-                    f"resolving {deb.place}: {deb.file['name']}: it depends on {unmet['what']}, which no "
-                    f"archive of the release has for {self._arch} and no file supplies; supply that too "
-                    "(files[] with kind: deb), or name an archive that has it in apt.sources"
+                    f"resolving {deb.place}: {deb.file['name']}: it depends on {unmet['what']}, {why} for "
+                    f"{self._arch} and no file supplies; supply that too (files[] with kind: deb), or name "
+                    "an archive that has it in apt.sources"
                 )
 
     def _by_url(self, line: str) -> Deb:

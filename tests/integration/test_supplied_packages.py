@@ -213,6 +213,13 @@ def test_what_nothing_has_is_told_with_the_supplied_file_that_needs_it(place: Pl
     told = rf"release\.yml:\d+: {TOOLKIT}: it depends on libcuda1 \(>= 535\), which no archive .* for amd64"
     with pytest.raises(InputError, match=told):
         place.resolve()
+    place.release["files"].pop()
+    supply_deb(place, "late_1.0_all.deb", "libtool1 (>= 9)")
+    told = r"late_1\.0_all\.deb: it depends on libtool1 \(>= 9\), of which 1\.0 is what the"
+    with pytest.raises(InputError, match=told):
+        place.resolve()
+    place.release["files"].pop()
+    supply_deb(place, "acme-toolkit_2.0-1_amd64.deb", "tool, libcuda1 (>= 535)")
     supply_deb(place, "libcuda1_535.1_amd64.deb", "libnowhere")
     with pytest.raises(
         InputError, match=r"libcuda1_535\.1_amd64\.deb: it depends on libnowhere, which no arch"
