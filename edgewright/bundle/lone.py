@@ -52,6 +52,9 @@ _ARCHES = {"x86_64": "amd64", "aarch64": "arm64"}
 _NVIDIA_VENDOR = "0x10de"
 _DISPLAY_CLASS = "0x03"
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z", re.ASCII)
+_TAKEN = frozenset(("all", "controller", "devices", "localhost", "ungrouped"))
+"""Names that mean something else in the inventory."""
+
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+\Z", re.ASCII)
 
 
@@ -98,7 +101,7 @@ def detect(root: Path = Path("/")) -> Machine:
     if found is None:
         raise InputError(f"detecting this machine: {root / 'proc/meminfo'} tells no MemTotal; name --profile")
     name = socket.gethostname().partition(".")[0].lower()
-    if not _NAME.match(name) or name == "localhost":
+    if not _NAME.match(name) or name in _TAKEN:
         raise InputError(
             f"naming this device: its host name is {name!r}; give it one of its own, of small letters, "
             "digits and dashes (`hostnamectl hostname reader-01`): its certificate will name it"

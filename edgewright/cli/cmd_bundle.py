@@ -4,10 +4,14 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import signal
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from edgewright.errors import InputError
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -80,6 +84,36 @@ def add(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
         "--keep", type=int, default=_KEEP, metavar="N", help=f"releases that stay (default: {_KEEP})"
     )
     install.set_defaults(run=_install)
+
+    rehearse = verbs.add_parser(
+        "rehearse",
+        help="do the whole site procedure on fresh twins that reach nothing else, and sign what came of it",
+    )
+    rehearse.add_argument("stick", type=Path, metavar="STICK", help="the directory that holds the bundle")
+    rehearse.add_argument(
+        "--certificate",
+        type=Path,
+        metavar="FILE",
+        help="where the closure certificate goes (default: NAME.closure.json beside the stick)",
+    )
+    rehearse.add_argument(
+        "--work", type=Path, metavar="DIR", help="for the twins and the logs (default: in the cache)"
+    )
+    rehearse.set_defaults(run=_rehearse)
+    certificate = verbs.add_parser(
+        "certificate", help="verify a closure certificate against a bundle, and show it"
+    )
+    certificate.add_argument("certificate", type=Path, metavar="FILE", help="the closure certificate")
+    certificate.add_argument("stick", type=Path, metavar="STICK", help="the bundle that it shall speak of")
+    certificate.add_argument("--json", action="store_true", help="the certificate's content as JSON")
+    certificate.set_defaults(run=_certificate)
+    for command in (rehearse, certificate):
+        command.add_argument(
+            "--keys",
+            type=Path,
+            metavar="DIR",
+            help="the set of keys that signed the bundle (default: as build)",
+        )
 
     reclaim = verbs.add_parser("reclaim", help="free space: remove releases that are no longer served")
     reclaim.add_argument(
@@ -187,6 +221,51 @@ def _install(args: argparse.Namespace) -> int:
         bundle.accept()
         print(result.told(args.depots, bundle.index.name))
     return 0
+
+
+def _rehearse(args: argparse.Namespace) -> int:
+    from edgewright.bundle.keys import KeySet  # noqa: PLC0415
+    from edgewright.bundle.rehearsal.certificate import summary  # noqa: PLC0415
+    from edgewright.bundle.rehearsal.run import rehearse  # noqa: PLC0415
+    from edgewright.paths import cache_dir  # noqa: PLC0415
+    from edgewright.twin.tools import say_print  # noqa: PLC0415
+
+    for number in (signal.SIGTERM, signal.SIGHUP):  # its machines go in any case
+        signal.signal(number, signal.default_int_handler)
+    stick = args.stick.absolute()
+    certificate = args.certificate or stick.with_name(f"{stick.name}.closure.json")
+    if stick in certificate.absolute().parents:
+        raise InputError(
+            f"rehearsing {stick}: the certificate {certificate} would lie on the stick, where every file is "
+            "signed; name another place for it"
+        )
+    work = (args.work or cache_dir() / "rehearsals" / stick.name).absolute()
+    done = rehearse(stick, KeySet.open(keys_directory(args.keys)), work, certificate, say_print)
+    print(summary(done.predicate()))
+    print(f"closure certificate: {certificate}; logs: {work}")
+    return 0 if done.failed is None else 1
+
+
+def _certificate(args: argparse.Namespace) -> int:
+    from edgewright.bundle.dsse import MAX_ENVELOPE_BYTES  # noqa: PLC0415
+    from edgewright.bundle.keys import KeySet  # noqa: PLC0415
+    from edgewright.bundle.rehearsal.certificate import summary, verify_certificate  # noqa: PLC0415
+    from edgewright.bundle.rehearsal.run import inspect  # noqa: PLC0415
+
+    keys = KeySet.open(keys_directory(args.keys))
+    try:
+        with args.certificate.open("rb") as stream:
+            envelope = stream.read(MAX_ENVELOPE_BYTES + 1)
+    except OSError as error:
+        raise InputError(
+            f"reading the closure certificate {args.certificate}: {error.strerror}; `edgewright bundle "
+            "rehearse` writes one"
+        ) from error
+    role = keys.plan.roles["targets"]
+    public = [keys.public(name) for name in role.keys]
+    told = verify_certificate(envelope, public, inspect(args.stick, keys).subjects, role.threshold)
+    print(json.dumps(told, indent=2) if args.json else summary(told))
+    return 0 if told["verdict"] == "closed" else 1
 
 
 def _reclaim(args: argparse.Namespace) -> int:

@@ -31,12 +31,20 @@ from edgewright.twin.recipe import container_recipe
 from edgewright.twin.spec import CONTAINER_GATEWAY, CONTAINER_SUBNET, TwinSpec
 from edgewright.twin.tools import Say, as_root, need, run_quiet
 
-__all__ = ["NETWORK", "ContainerTwin", "create_command", "image_tag", "limits"]
+__all__ = [
+    "NETWORK",
+    "ContainerTwin",
+    "container_image",
+    "create_command",
+    "image_tag",
+    "limits",
+    "podman_command",
+]
 
 NETWORK = "edgewright"
 
 
-def _podman(*words: str) -> list[str]:
+def podman_command(*words: str) -> list[str]:
     """A podman command, as root: a user's own podman has no bridge that the host reaches."""
     # crun refuses the hybrid cgroup layout.
     return as_root(["podman", "--runtime", "runc", *words], f"running podman {words[0]}")
@@ -94,7 +102,10 @@ class ContainerTwin(Twin):
         """podman's own record of the container, or None when there is none."""
         need("podman", "runc")
         done = subprocess.run(
-            _podman("container", "inspect", self.container), capture_output=True, text=True, check=False
+            podman_command("container", "inspect", self.container),
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if done.returncode != 0:
             if "no such container" in done.stderr.lower():
@@ -118,20 +129,20 @@ class ContainerTwin(Twin):
             container_image(self._say)
             _network()
             hard = [resource.getrlimit(what)[1] for what in (resource.RLIMIT_NOFILE, resource.RLIMIT_NPROC)]
-            run_quiet(_podman(*create_command(self.spec, self.container, limits(*hard))), doing)
+            run_quiet(podman_command(*create_command(self.spec, self.container, limits(*hard))), doing)
             self._lay_down_files(doing)
-        run_quiet(_podman("start", self.container), doing)
+        run_quiet(podman_command("start", self.container), doing)
 
     def _lay_down_files(self, doing: str) -> None:
         """Put the device's own files into the container before its first start."""
         files = device_files(self.spec, uuid.uuid4().hex)
         packed = _tar({path: files[path] for path in files if path != "/etc/hostname"})  # podman's own mount
         done = subprocess.run(
-            _podman("cp", "-", f"{self.container}:/"), input=packed, capture_output=True, check=False
+            podman_command("cp", "-", f"{self.container}:/"), input=packed, capture_output=True, check=False
         )
         if done.returncode != 0:
             said = done.stderr.decode("utf-8", "replace").strip()
-            run_quiet(_podman("rm", "-f", self.container), doing)
+            run_quiet(podman_command("rm", "-f", self.container), doing)
             raise EdgewrightError(f"{doing}: podman did not take its files: {said}")
 
     def _phase(self) -> str:
@@ -139,24 +150,30 @@ class ContainerTwin(Twin):
 
     def _last_words(self) -> str:
         done = subprocess.run(
-            _podman("logs", "--tail", "20", self.container), capture_output=True, text=True, check=False
+            podman_command("logs", "--tail", "20", self.container),
+            capture_output=True,
+            text=True,
+            check=False,
         )
         return f"its console:\n{(done.stdout + done.stderr).strip()}"
 
     def _stop(self, timeout_s: float) -> None:
         """systemd shuts down; after the time podman kills."""
         run_quiet(
-            _podman("stop", "-t", f"{timeout_s:.0f}", self.container), f"stopping twin {self.spec.name}"
+            podman_command("stop", "-t", f"{timeout_s:.0f}", self.container),
+            f"stopping twin {self.spec.name}",
         )
 
     def _cut(self) -> str:
         doing = f"cutting the power of twin {self.spec.name}"
-        run_quiet(_podman("kill", "-s", "KILL", self.container), doing)
+        run_quiet(podman_command("kill", "-s", "KILL", self.container), doing)
         return f"container {self.container}"
 
     def purge(self) -> None:
         if self._inspect() is not None:
-            run_quiet(_podman("rm", "-f", "-t", "0", self.container), f"forgetting twin {self.spec.name}")
+            run_quiet(
+                podman_command("rm", "-f", "-t", "0", self.container), f"forgetting twin {self.spec.name}"
+            )
         forget_host_key(self.spec)
         for path in (
             self.spec.directory / "ssh_host_ed25519_key",
@@ -179,10 +196,10 @@ def _network() -> None:
     """Make the containers' internal network unless it is there."""
     doing = f"making the network {NETWORK}"
     with locked(cache_dir() / "twins" / ".network.lock"):
-        if subprocess.run(_podman("network", "exists", NETWORK), check=False).returncode == 0:
+        if subprocess.run(podman_command("network", "exists", NETWORK), check=False).returncode == 0:
             return
         run_quiet(
-            _podman(
+            podman_command(
                 *("network", "create", "--internal", "--disable-dns"),
                 *("--subnet", str(CONTAINER_SUBNET), "--gateway", str(CONTAINER_GATEWAY), NETWORK),
             ),
@@ -203,7 +220,7 @@ def container_image(say: Say) -> str:
     recipe, tag = container_recipe(), image_tag()
     (cache_dir() / "twins").mkdir(exist_ok=True)
     with locked(cache_dir() / "twins" / f".{recipe.label}.lock"):
-        if subprocess.run(_podman("image", "exists", tag), check=False).returncode == 0:
+        if subprocess.run(podman_command("image", "exists", tag), check=False).returncode == 0:
             return tag
         start = time.monotonic()
         say(f"making the image {recipe.label} (kept in podman's store; about half a minute)")
@@ -211,7 +228,8 @@ def container_image(say: Say) -> str:
             packed = Path(work) / "tree.tar"
             make_tree(recipe, packed, Path(work) / "build.log", say)
             run_quiet(
-                _podman("import", "--quiet", os.fspath(packed), tag), f"making the image {recipe.label}"
+                podman_command("import", "--quiet", os.fspath(packed), tag),
+                f"making the image {recipe.label}",
             )
         say(f"made the image {recipe.label} in {time.monotonic() - start:.0f} s")
     return tag

@@ -35,6 +35,7 @@ _FIRMWARE = {
 }
 _EMULATORS = {"amd64": "qemu-system-x86_64", "arm64": "qemu-system-aarch64"}
 _PROBE_S = 15.0
+_CAPTURED = 256  # bytes of each packet
 _NAMESPACE = uuid.UUID("6f2d0c1e-6d0b-5a55-9d5c-1d7b4a6a0f4e")  # ours, for the names of twins
 
 
@@ -92,6 +93,15 @@ def command(spec: TwinSpec, accelerator: Accelerator, code: Path) -> list[str]:
         machine = ["-machine", "virt,gic-version=3", "-cpu", "cortex-a76"]
     else:
         machine = ["-machine", "q35,vmport=off", "-cpu", accelerator.amd64_cpu]
+    more = []
+    if spec.capture:  # the heads alone: who speaks to whom, and what is asked of a name server
+        more += [
+            "-object",
+            f"filter-dump,id=dump0,netdev=net0,maxlen={_CAPTURED},file={spec.capture_file.name}",
+        ]
+    if spec.stick:
+        more += ["-drive", f"if=none,id=stick,format=raw,readonly=on,file={spec.stick}"]
+        more += ["-device", "virtio-blk-pci,drive=stick"]
     return [
         *(
             _EMULATORS[spec.arch],
@@ -113,6 +123,7 @@ def command(spec: TwinSpec, accelerator: Accelerator, code: Path) -> list[str]:
         *("-drive", "if=none,id=disk,format=qcow2,file=disk.qcow2,cache=writeback,discard=unmap"),
         *("-device", "virtio-blk-pci,drive=disk,bootindex=1"),
         *("-netdev", net, "-device", "virtio-net-pci,netdev=net0,romfile="),
+        *more,
         *("-device", "virtio-rng-pci"),
     ]
 

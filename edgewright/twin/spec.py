@@ -18,7 +18,14 @@ from typing import Any
 
 from edgewright.errors import InputError
 
-__all__ = ["CONTAINER_GATEWAY", "CONTAINER_SUBNET", "DEFAULT_DEPOT_PORT", "VM_DEPOT_HOST", "TwinSpec"]
+__all__ = [
+    "CONTAINER_GATEWAY",
+    "CONTAINER_SUBNET",
+    "DEFAULT_DEPOT_PORT",
+    "VM_DEPOT_HOST",
+    "VM_DEPOT_PORT",
+    "TwinSpec",
+]
 
 VM_DEPOT_HOST = "10.0.2.100"
 """The one address that a VM twin reaches; QEMU forwards its port 8443 to the depot."""
@@ -33,7 +40,7 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _KINDS = ("vm", "container")
 _ARCHES = ("amd64", "arm64")
 _IMAGES = ("debian",)
-_TWIN_KEYS = ("kind", "cpus", "memory_mib", "depot_port", "image", "arch")
+_TWIN_KEYS = ("kind", "cpus", "memory_mib", "depot_port", "image", "arch", "capture", "stick")
 
 
 def _whole(value: object, what: str, name: str, low: int, high: int) -> int:
@@ -62,6 +69,8 @@ class TwinSpec:
         depot_port: the depot's port on the host's loopback; a VM reaches it as 10.0.2.100:8443.
         image: which image it starts from; `debian` is the only one.
         arch: `amd64`, or `arm64` (VM only, always emulated).
+        capture: whether QEMU writes the head of every packet of its network card to `net.pcap` (VM only).
+        stick: a disk image that is plugged in, read only, as its second disk (VM only).
 
     Raises:
         InputError: a field is not what it must be; the message names field and value.
@@ -77,6 +86,8 @@ class TwinSpec:
     depot_port: int = DEFAULT_DEPOT_PORT
     image: str = "debian"
     arch: str = "amd64"
+    capture: bool = False
+    stick: Path | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be started, before anything is made."""
@@ -104,6 +115,21 @@ class TwinSpec:
         _whole(self.cpus, "edgewright_twin.cpus", self.name, 1, 64)
         _whole(self.memory_mib, "edgewright_twin.memory_mib", self.name, 512, 1 << 20)
         _whole(self.depot_port, "edgewright_twin.depot_port", self.name, 1, 65535)
+        if not isinstance(self.capture, bool):
+            raise InputError(
+                f"reading twin {self.name}: edgewright_twin.capture must be true or false, got "
+                f"{self.capture!r}; correct it in the inventory"
+            )
+        if self.stick is not None and not self.stick.is_absolute():
+            raise InputError(
+                f"reading twin {self.name}: edgewright_twin.stick must be the absolute path of a disk image, "
+                f"got {str(self.stick)!r}; correct it in the inventory"
+            )
+        if self.kind == "container" and (self.capture or self.stick):
+            raise InputError(
+                f"reading twin {self.name}: capture and stick are for VM twins, and it is a container; leave "
+                f"them out, or use kind: vm"
+            )
         if self.kind == "container":
             self._check_container()
         elif self.address not in ("127.0.0.1", "localhost"):
@@ -184,12 +210,19 @@ class TwinSpec:
             ),
             image=str(twin.get("image", "debian")),
             arch=str(twin.get("arch", "amd64")),
+            capture=twin.get("capture", False),
+            stick=Path(str(twin["stick"])) if twin.get("stick") else None,
         )
 
     @property
     def directory(self) -> Path:
         """Where the twin's own files lie: disk, keys, serial log, sockets."""
         return self.state_dir / "twins" / self.name
+
+    @property
+    def capture_file(self) -> Path:
+        """Where the heads of its packets are written, where `capture` says so."""
+        return self.directory / "net.pcap"
 
     @property
     def private_key(self) -> Path:

@@ -37,6 +37,11 @@ _PACKAGES = {
     "podman": "podman",
     "runc": "runc",
     "cp": "coreutils",
+    "dnsmasq": "dnsmasq-base",
+    "ip": "iproute2",
+    "nft": "nftables",
+    "nsenter": "util-linux",
+    "tcpdump": "tcpdump",
 }
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from edgewright.archives import address
+from edgewright.bundle.rehearsal.egress import read_capture
 from edgewright.errors import EdgewrightError, UnreachableError
 from edgewright.twin import TwinSpec, VmTwin, qemu
 from edgewright.twin.keys import forget_host_key, remember_host_key
@@ -123,6 +124,7 @@ def twin(tmp_path_factory: pytest.TempPathFactory, depot: Listener) -> Iterator[
         port=_free_port(),
         memory_mib=1024,
         depot_port=depot.port,
+        capture=True,
     )
     machine = VmTwin(spec)
     try:
@@ -225,6 +227,10 @@ def test_it_reaches_nothing_else(twin: VmTwin, depot: Listener, elsewhere: Liste
     reached = {name for name, what in answer["found"].items() if not what.startswith("refused: ")}
     assert reached == {"depot"}, answer["found"]
     assert len(elsewhere.visitors) == visitors
+    # And each attempt was written down: what a rehearsal's certificate rests on.
+    seen = {(one.protocol, one.address, one.port) for one in read_capture(twin.spec.capture_file)}
+    assert seen >= {way for name, way in wish.items() if name != "depot" and ":" not in way[1]}
+    assert ("tcp", "10.0.2.100", 8443) not in seen
 
 
 def test_another_host_key_is_refused(twin: VmTwin, tmp_path: Path) -> None:

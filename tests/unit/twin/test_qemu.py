@@ -50,6 +50,17 @@ def test_machine(arch: str, accelerator: qemu.Accelerator, program: str, cpu: st
     assert _after(argv, "-accel")[0].split(",")[0] == accel
 
 
+def test_a_capture_and_a_stick_are_extras() -> None:
+    plain = qemu.command(SPEC, qemu.TCG, CODE)
+    argv = qemu.command(replace(SPEC, capture=True, stick=Path("/srv/stick.img")), qemu.TCG, CODE)
+    assert [word for word in argv if word not in plain] == [
+        "-object",
+        "filter-dump,id=dump0,netdev=net0,maxlen=256,file=net.pcap",
+        "if=none,id=stick,format=raw,readonly=on,file=/srv/stick.img",
+        "virtio-blk-pci,drive=stick",
+    ]
+
+
 def test_size_disk_and_identity() -> None:
     argv = qemu.command(replace(SPEC, cpus=6, memory_mib=3000), qemu.TCG, CODE)
     assert (_after(argv, "-smp"), _after(argv, "-m")) == (["6"], ["3000"])
