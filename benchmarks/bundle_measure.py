@@ -112,6 +112,7 @@ def forget(bench: Bench, *places: Path) -> None:
     world = bench.world
     for place in (
         *places,
+        world.room / "cache/bills",
         world.room / "cache/control",
         world.room / "cache/parts",
         world.room / "keys/signatures",

@@ -45,6 +45,8 @@ class World:
         room: Everything of it is below.
         release: Content of `release.yml`; `lock` of its lock, as last written.
         store: Holds every artefact, as after `edgewright release lock` and its downloads.
+        release_dir: Directory of release and lock.
+        inputs: Every artefact once, as a file: what another tool would pack.
     """
 
     room: Path
@@ -52,16 +54,12 @@ class World:
     lock: dict[str, Any]
     store: BlobStore
     changes: int = field(default=0)
+    release_dir: Path = field(init=False)
+    inputs: Path = field(init=False)
 
-    @property
-    def release_dir(self) -> Path:
-        """Directory of release and lock."""
-        return self.room / "release"
-
-    @property
-    def inputs(self) -> Path:
-        """Every artefact once, as a file: what another tool would pack."""
-        return self.room / "inputs"
+    def __post_init__(self) -> None:
+        self.release_dir = self.room / "release"
+        self.inputs = self.room / "inputs"
 
     @property
     def keys(self) -> KeySet:

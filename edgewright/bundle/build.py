@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgewright.archives import release_date
+from edgewright.bundle.fat import MAX_DIRECTORY_ENTRIES, fullest_directory
 from edgewright.bundle.known import Known
 from edgewright.bundle.layout import (
     CHUNK_BYTES,
@@ -35,7 +36,7 @@ from edgewright.bundle.layout import (
     document_name,
 )
 from edgewright.bundle.parts import Piece, pieces_of, split
-from edgewright.bundle.writer import StickWriter, sync
+from edgewright.bundle.writer import StickWriter
 from edgewright.depot.blobs import BlobStore, sha256_bytes, sha256_file
 from edgewright.depot.build import make_tree
 from edgewright.depot.keys import ReleaseKey
@@ -146,9 +147,7 @@ def _build(job: _Job, writer: StickWriter) -> BundleResult:
 
     tree = make_tree(job.lock, job.release, job.release_dir, job.key, job.store, check=False)
     depot, contents = _contents(tree, job.store)
-    with ThreadPoolExecutor(2) as pool:  # each keeps two cores busy with a large file
-        found = pool.map(lambda digest: _blob(digest, contents[digest], job.chunk_bytes), contents)
-        blobs = dict(zip(contents, found, strict=True))
+    blobs = _blobs(contents, job.chunk_bytes)
     installer = _installer(job, job.moment + LIFETIME)
     documents = _documents(job, installer)
     index = BundleIndex(
@@ -177,7 +176,7 @@ def _build(job: _Job, writer: StickWriter) -> BundleResult:
         removed = writer.remove_others([*(piece.name for piece in pieces), INDEX])
         writer.place([last], Progress("writing the index", last.size))
     say("waiting until the stick has everything")
-    sync(writer.root)
+    writer.flush()
     job.known.save()
     say(f"signing {index.name}")
     sign_bundle(writer.root, job.keys, signed_at=index.signed_at, expires=index.expires, known=writer.placed)
@@ -233,10 +232,23 @@ def _contents(tree: Tree, store: BlobStore) -> tuple[dict[str, str], dict[str, b
     return depot, contents
 
 
-def _blob(digest: str, content: bytes | Path, chunk_bytes: int) -> Blob:
-    if isinstance(content, Path):
-        return split(digest, content, chunk_bytes, cache_dir() / "parts")
-    return Blob(len(content))
+def _blobs(contents: Mapping[str, bytes | Path], chunk_bytes: int) -> dict[str, Blob]:
+    """How each content lies on the stick, in the same order."""
+    sizes = {
+        digest: content.stat().st_size if isinstance(content, Path) else len(content)
+        for digest, content in contents.items()
+    }
+
+    def cut(digest: str) -> Blob:
+        source = contents[digest]
+        if not isinstance(source, Path):
+            return Blob(len(source))
+        return split(digest, source, chunk_bytes, cache_dir() / "parts")
+
+    large = [digest for digest, size in sizes.items() if size > chunk_bytes]
+    with ThreadPoolExecutor(2) as pool:  # each keeps two cores busy with a large file
+        found = dict(zip(large, pool.map(cut, large), strict=True))
+    return {digest: found.get(digest) or Blob(size) for digest, size in sizes.items()}
 
 
 def _documents(job: _Job, installer: Mapping[str, bytes | Path]) -> dict[str, bytes]:
@@ -284,4 +296,10 @@ def _check_names(pieces: list[Piece]) -> None:
         raise InputError(
             f"laying out the bundle: {large.name} has {human_bytes(large.size)}, a FAT stick holds no file "
             f"of more than {MAX_FILE_BYTES} bytes; make it smaller"
+        )
+    directory, entries = fullest_directory(piece.name for piece in pieces)
+    if entries > MAX_DIRECTORY_ENTRIES:
+        say(
+            f"NOTICE: {directory} takes {entries} entries of a FAT32 directory, which has "
+            f"{MAX_DIRECTORY_ENTRIES}: use a stick with exFAT or ext4 for this release"
         )

@@ -23,6 +23,7 @@ from edgewright.bundle.provenance import sign_statement, statement, verify_state
 from edgewright.bundle.sbom import make_sbom
 from edgewright.depot.blobs import BlobStore, sha256_bytes
 from edgewright.errors import InputError, IntegrityError
+from edgewright.paths import cache_dir
 from edgewright.release.documents import LOCK_FILE
 from edgewright.release.ocitar import canonical_json
 
@@ -72,8 +73,9 @@ def make(  # noqa: PLR0917 - what a build has at hand, in its order
     public = key.ensure() if images else b""  # a passphrase is asked for here, not beside other work
     with ThreadPoolExecutor(1) as beside:  # models are read and hashed while the bill is thought out
         signing = beside.submit(_models, images, store, key, public)
-        bill = make_sbom(release, lock, lock_sha256, store, signed_at, carried(installer or {}))
-        documents = {SBOM: bill}
+        memory = cache_dir() / "bills" / f"{lock['release']['name']}.json"
+        parts = carried(installer or {})
+        documents = {SBOM: make_sbom(release, lock, lock_sha256, store, signed_at, parts, memory=memory)}
         documents |= signing.result()
     byproducts = {name: sha256_bytes(data) for name, data in documents.items()}
     return documents | {PROVENANCE: _provenance(statement(lock, lock_sha256, byproducts), keys)}

@@ -16,6 +16,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -46,11 +47,14 @@ class History:
     def __init__(self, directory: Path, roles: dict[str, dict[str, int]]) -> None:
         self._directory = directory
         self._roles = roles
+        self._new: dict[Path, bytes] = {}
 
     @classmethod
     @contextmanager
     def open(cls, directory: Path) -> Iterator[History]:
-        """Open it, alone: a second signer waits.
+        """Open it, alone: a second signer waits. What was signed within is on the disk at the end.
+
+        Nothing that was signed counts before that: who is killed within has used no version.
 
         Raises:
             InputError: It is damaged.
@@ -59,9 +63,19 @@ class History:
         descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield cls(directory, _load(directory / "history.json"))
+            history = cls(directory, _load(directory / "history.json"))
+            yield history
+            history._save()
         finally:
             os.close(descriptor)
+
+    def _save(self) -> None:
+        """Write the signed files, then who has which version."""
+        if not self._new:
+            return
+        with ThreadPoolExecutor(len(self._new)) as pool:  # one flush of the disk serves all
+            list(pool.map(write_file, self._new, self._new.values()))
+        write_file(self._directory / "history.json", canonical({"schema": SCHEMA, "roles": self._roles}))
 
     def sign(self, signed: Signed, signers: Sequence[Signer], root: Root) -> bytes:
         """Give a content its version, and sign it if that was not done before.
@@ -99,9 +113,8 @@ class History:
             ) from error
         data = metadata.to_bytes(JSONSerializer(compact=True))
         file.parent.mkdir(exist_ok=True)
-        write_file(file, data)
+        self._new[file] = data
         versions[digest] = signed.version
-        write_file(self._directory / "history.json", canonical({"schema": SCHEMA, "roles": self._roles}))
         return data
 
 

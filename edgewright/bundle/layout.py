@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
+from edgewright.bundle.fat import fat_fault
 from edgewright.bundle.regular import find_fault
 from edgewright.errors import IntegrityError
 
@@ -275,7 +276,9 @@ def check_stick_names(names: Iterable[str]) -> str | None:
         What is wrong with the first that is; None when all are right.
     """
     found = list(names)
-    return _check_paths(found, _STICK_PART) or _clash(found)
+    return (
+        _check_paths(found, _STICK_PART) or _nested([one.lower() for one in found]) or _told(fat_fault(found))
+    )
 
 
 def check_depot_paths(paths: Iterable[str]) -> str | None:
@@ -299,14 +302,8 @@ def _check_paths(paths: Iterable[str], part: re.Pattern[str]) -> str | None:
     return None
 
 
-def _clash(names: list[str]) -> str | None:
-    """FAT takes `A` and `a` for one file."""
-    seen: dict[str, str] = {}
-    for name in names:
-        other = seen.setdefault(name.lower(), name)
-        if other is not name:
-            return f"{_short(name)}: a FAT stick cannot tell it from {_short(other)}"
-    return _nested(list(seen))
+def _told(fault: str | None) -> str | None:
+    return None if fault is None else _short(fault, 4 * _SHOWN)
 
 
 def _nested(paths: list[str]) -> str | None:
@@ -389,9 +386,9 @@ def _agree(index: BundleIndex, depot_sha256: str) -> None:
         raise _wrong(f"depot_sha256: expected {index.depot_sha256}, got {depot_sha256}")
 
 
-def _short(text: str) -> str:
+def _short(text: str, most: int = _SHOWN) -> str:
     """A text for one line of a message: its middle left out where it is long, escaped where it is odd."""
-    shown = text if len(text) <= _SHOWN else f"{text[: _SHOWN // 2]}...{text[-_SHOWN // 2 :]}"
+    shown = text if len(text) <= most else f"{text[: most // 2]}...{text[-most // 2 :]}"
     return shown.encode("unicode_escape").decode("ascii")
 
 

@@ -171,7 +171,9 @@ def _dependencies(lock: Mapping[str, Any]) -> list[ResourceDescriptor]:
     debs += [deb for image in lock["images"] for deb in image.get("debs", [])]
     wheels = [wheel for part in targets for wheel in part["python"]["wheels"]]
     wheels += [image["wheel"] for image in lock["images"] if "wheel" in image]
-    for entry in [*debs, *wheels, *lock.get("files", [])]:
+    snaps = lock.get("snaps", [])
+    snaps = [*snaps, *(snap["assertions"] for snap in snaps if "assertions" in snap)]
+    for entry in [*debs, *wheels, *lock.get("files", []), *snaps]:
         name = entry.get("filename") or entry["name"]
         found[name, entry["sha256"]] = _resource(name, entry["sha256"], entry.get("url", ""))
     for image in lock["images"]:

@@ -6,15 +6,20 @@
 Each package, wheel, image, model and supplied file is a component with its package URL, sha256, licence and
 what it needs of the others. Nothing is guessed: a licence is the one that the lock gives, a dependency the
 one that the package itself declares. Serial number and time come from the lock, so the same lock always gives
-the same bytes, and a document that the official schema does not accept is never given out.
+the same bytes, and a document that the official schema does not accept is never given out. With a `memory`
+only lines that differ from the last bill's are made and held to the schema, see `bill`.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from hashlib import sha256
+from importlib.metadata import version as installed
+from pathlib import Path
 from typing import Any
 
 from cyclonedx.contrib.license.factories import LicenseFactory
@@ -29,6 +34,8 @@ from cyclonedx.validation.json import JsonStrictValidator
 from packageurl import PackageURL
 
 import edgewright
+from edgewright.bundle import bill as lines
+from edgewright.bundle.bill import Bill, Line, Memory, line
 from edgewright.bundle.carried import Carried
 from edgewright.bundle.needs import deb_needs, wheel_needs
 from edgewright.depot.blobs import BlobStore
@@ -57,6 +64,8 @@ def make_sbom(  # noqa: PLR0917 - what a build has at hand, in its order
     store: BlobStore,
     signed_at: datetime,
     installer: Sequence[Carried] = (),
+    *,
+    memory: Path | None = None,
 ) -> bytes:
     """Write the bill of materials of a bundle: of its lock, and of its installer.
 
@@ -67,6 +76,7 @@ def make_sbom(  # noqa: PLR0917 - what a build has at hand, in its order
         store: Holds the packages and wheels, which say what they need.
         signed_at: The lock's own moment.
         installer: Parts of what a bare controller starts with; none where the bundle carries no installer.
+        memory: Where the last bill's lines are remembered; all are made anew without.
 
     Returns:
         The document, as JSON.
@@ -79,25 +89,45 @@ def make_sbom(  # noqa: PLR0917 - what a build has at hand, in its order
     bom = Bom(
         serial_number=uuid.uuid5(uuid.UUID(hex=lock_sha256[:32]), f"sbom {lock_sha256}"),
         metadata=BomMetaData(
-            component=root, timestamp=signed_at.astimezone(UTC), tools=ToolRepository(components=[_tool()])
+            component=root.make(),
+            timestamp=signed_at.astimezone(UTC),
+            tools=ToolRepository(components=[_tool()]),
         ),
     )
-    _fill(bom, root, release, lock, store, installer)
-    text = BY_SCHEMA_VERSION[SPEC_VERSION](bom).output_as_string()
-    data = json.dumps(json.loads(text), indent=1, sort_keys=True, ensure_ascii=False).encode("utf-8") + b"\n"
-    fault = validate_sbom(data)
+    bill = Bill(Memory(memory, _made_by()), SPEC_VERSION)
+    _fill(bill, root, release, lock, store, installer)
+    head = json.loads(BY_SCHEMA_VERSION[SPEC_VERSION](bom).output_as_string())
+    head = {name: value for name, value in head.items() if name not in _LONG}
+    fault = _fault(bill.unproven(head))
     if fault:
         raise EdgewrightError(
             f"writing the SBOM of {lock['release']['name']}: the schema of CycloneDX "
             f"{SPEC_VERSION.to_version()} refuses it: {fault}; this is a fault of Edgewright: report it"
         )
-    return data
+    bill.remember()
+    return bill.write(head)
+
+
+@functools.cache
+def _made_by() -> str:
+    """What a line depends on beside its entry: this code, and the libraries that tell it."""
+    code = b"".join(Path(module).read_bytes() for module in (__file__, lines.__file__))
+    versions = [
+        installed(name) for name in ("cyclonedx-python-lib", "packageurl-python", "license-expression")
+    ]
+    return sha256(code + json.dumps([edgewright.__version__, *versions]).encode()).hexdigest()
 
 
 def validate_sbom(data: bytes) -> str | None:
     """What the official schema of the document's version has against it; None when it is valid."""
     try:
-        document = json.loads(data)
+        return _fault(json.loads(data))
+    except ValueError as error:
+        return f"it is no CycloneDX document: {error!r}"
+
+
+def _fault(document: dict[str, Any]) -> str | None:
+    try:
         validator = JsonStrictValidator(SchemaVersion.from_version(document["specVersion"]))
         for place, part in _parts(document):
             fault = validator.validate_str(json.dumps(part))
@@ -131,10 +161,10 @@ def _told(fault: object) -> str:
 
 
 def _fill(  # noqa: PLR0917 - what a bill is filled from
-    bom: Bom, root: Component, release: Entry, lock: Entry, store: BlobStore, installer: Sequence[Carried]
+    bom: Bill, root: Line, release: Entry, lock: Entry, store: BlobStore, installer: Sequence[Carried]
 ) -> None:
     """Add every component, and who needs whom."""
-    components: dict[str, Component] = {}
+    components: dict[str, Line] = {}
     needs: dict[str, set[str]] = {}
     asked, python = set(), release["python"]
     inside = [deb for image in lock["images"] for deb in image.get("debs", [])]
@@ -157,9 +187,10 @@ def _fill(  # noqa: PLR0917 - what a bill is filled from
     components |= {  # a supplied package or wheel is told of as what it is
         f"file:{entry['name']}": _file(entry) for entry in lock.get("files", []) if "kind" not in entry
     }
+    components |= {f"snap:{entry['name']}": _snap(entry) for entry in lock.get("snaps", [])}
     images = [_image(image) for image in lock["images"]]
     for component in [*components.values(), *images]:
-        bom.components.add(component)
+        bom.add(component)
 
     for name, needed in needs.items():
         bom.register_dependency(components[name], [components[other] for other in sorted(needed)])
@@ -173,37 +204,45 @@ def _fill(  # noqa: PLR0917 - what a bill is filled from
     held = {other for others in needs.values() for other in others}
     held |= {deb["filename"] for deb in inside} | set(own)
     direct = asked | (components.keys() - held)
-    tools = _add_installer(bom, installer, components) if installer else []
+    shared = {
+        wheel["filename"]: wheel["sha256"]
+        for part in [lock, *lock.get("targets", [])]
+        for wheel in part["python"]["wheels"]
+    }
+    tools = _add_installer(
+        bom,
+        [
+            (part, components[part.filename] if shared.get(part.filename) == part.sha256 else None)
+            for part in installer
+        ],
+    )
     bom.register_dependency(root, [*(components[name] for name in sorted(direct)), *images, *tools])
 
 
-def _add_installer(bom: Bom, installer: Sequence[Carried], known: Mapping[str, Component]) -> list[Component]:
+def _add_installer(bom: Bill, parts: Sequence[tuple[Carried, Line | None]]) -> list[Line]:
     """Add what a controller's environment is made of; a wheel that the release has too is one with it."""
-    parts = []
-    for part in installer:
-        shared = known.get(part.filename)
-        if part.kind == "wheel" and shared is not None and _same(shared, part):
-            parts.append(shared)
-            continue
-        component = _carried(part)
-        bom.components.add(component)
-        bom.register_dependency(component)
-        parts.append(component)
-    whole = Component(
-        type=ComponentType.APPLICATION,
-        bom_ref="installer",
-        name="edgewright-installer",
-        version=edgewright.__version__,
-    )
-    bom.components.add(whole)
-    bom.register_dependency(whole, parts)
+    if not parts:
+        return []
+    needed = []
+    for part, shared in parts:
+        component = shared or _carried(part)
+        if shared is None:
+            bom.add(component)
+        needed.append(component)
+    whole = _whole(edgewright.__version__)
+    bom.add(whole)
+    bom.register_dependency(whole, needed)
     return [whole]
 
 
-def _same(component: Component, part: Carried) -> bool:
-    return any(each.content == part.sha256 for each in component.hashes)
+@line
+def _whole(version: str) -> Component:
+    return Component(
+        type=ComponentType.APPLICATION, bom_ref="installer", name="edgewright-installer", version=version
+    )
 
 
+@line
 def _carried(part: Carried) -> Component:
     name, version = part.name, part.version or None
     if part.kind == "wheel":
@@ -224,7 +263,7 @@ def _carried(part: Carried) -> Component:
     )
 
 
-def _packages(debs: Sequence[Entry], wheels: Sequence[Entry], suite: str) -> Iterator[tuple[str, Component]]:
+def _packages(debs: Sequence[Entry], wheels: Sequence[Entry], suite: str) -> Iterator[tuple[str, Line]]:
     """Components by file name."""
     for deb in debs:
         yield deb["filename"], _deb(deb, suite)
@@ -245,13 +284,11 @@ def _targets(release: Entry, lock: Entry) -> Iterator[tuple[Entry, str]]:
 def _target_of(image: Entry, lock: Entry) -> Entry:
     """The target that an image is made of: the first one of its platform."""
     arch = image["platform"].rpartition("/")[2]
-    return (
-        next((part for part in lock.get("targets", []) if part["os"]["arch"] == arch), lock)
-        if (arch != lock["os"]["arch"])
-        else lock
-    )
+    parts = [lock, *lock.get("targets", [])]
+    return next((part for part in parts if part["os"]["arch"] == arch), lock)
 
 
+@line
 def _release(lock: Entry, lock_sha256: str) -> Component:
     named = lock["release"]
     return Component(
@@ -275,6 +312,7 @@ def _tool() -> Component:
     )
 
 
+@line
 def _deb(deb: Entry, suite: str) -> Component:
     vendor = None if is_supplied(deb) else "debian"
     url = PackageURL("deb", vendor, deb["name"], deb["version"], {"arch": deb["arch"], "distro": suite})
@@ -291,6 +329,7 @@ def _deb(deb: Entry, suite: str) -> Component:
     )
 
 
+@line
 def _wheel(wheel: Entry) -> Component:
     return Component(
         type=ComponentType.LIBRARY,
@@ -306,6 +345,7 @@ def _wheel(wheel: Entry) -> Component:
     )
 
 
+@line
 def _image(image: Entry) -> Component:
     """An image, or a model; what it was taken from is its pedigree, for that is not in the bundle itself."""
     model = image["role"] == "model"
@@ -326,7 +366,7 @@ def _image(image: Entry) -> Component:
         purl=url,
         hashes=_hashes(image["digest"].removeprefix("sha256:")),
         licenses=_licences(image),
-        pedigree=Pedigree(ancestors=[_wheel(image["wheel"])]) if "wheel" in image else None,
+        pedigree=Pedigree(ancestors=[_wheel(image["wheel"]).make()]) if "wheel" in image else None,
         properties=_properties({"image": image["name"], **_origin(image)})
         + _facts(image, "role", "size", "platform", "sources"),
     )
@@ -339,6 +379,7 @@ def _origin(image: Entry) -> dict[str, str]:
     }
 
 
+@line
 def _file(entry: Entry) -> Component:
     """What a site supplies itself, or what was fetched from an address."""
     name = entry["name"]
@@ -354,6 +395,24 @@ def _file(entry: Entry) -> Component:
         licenses=_licences(entry),
         external_references=_from(entry),
         properties=_facts(entry, "size"),
+    )
+
+
+@line
+def _snap(entry: Entry) -> Component:
+    """A snap; package URLs have no type for it, so a generic one with its digest."""
+    version = str(entry.get("revision", entry["grade"]))
+    held = {"assertions": entry["assertions"]["sha256"]} if "assertions" in entry else {}
+    return Component(
+        type=ComponentType.APPLICATION,
+        bom_ref=f"snap:{entry['filename']}",
+        name=entry["name"],
+        version=version,
+        purl=PackageURL("generic", None, entry["name"], version, {"checksum": f"sha256:{entry['sha256']}"}),
+        hashes=_hashes(entry["sha256"]),
+        licenses=_licences(entry),
+        properties=_properties(held)
+        + _facts(entry, "filename", "size", "grade", "channel", "snap_id", "publisher_id", "sha3_384"),
     )
 
 

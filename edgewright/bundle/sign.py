@@ -5,8 +5,8 @@
     expires=index.expires)
 
 The same files and keys give the same bytes: nothing depends on the clock or the machine, see `history`.
-Everything is written under a temporary name first, and `timestamp.json`, which makes a bundle of it, last.
-Metadata of an earlier signing is removed after that.
+Everything is written under a temporary name first. `timestamp.json`, which makes a bundle of it, is removed
+before anything else and written last, after metadata of an earlier signing is gone.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import stat
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -34,12 +33,13 @@ from edgewright.bundle.layout import (
     MAX_INDEX_BYTES,
     METADATA,
     TARGETS,
+    TIMESTAMP,
     BundleIndex,
     File,
     check_stick_names,
     format_time,
 )
-from edgewright.bundle.reader import kind_of
+from edgewright.bundle.medium import look
 from edgewright.bundle.trust import sync_directory
 from edgewright.depot.progress import Progress
 from edgewright.errors import EdgewrightError, InputError
@@ -113,7 +113,7 @@ def _sign(keys: KeySet, files: Mapping[str, File], expires: datetime) -> dict[st
     return {
         f"{METADATA}/{targets.version}.targets.json": targets_data,
         f"{METADATA}/{snapshot.version}.snapshot.json": snapshot_data,
-        f"{METADATA}/timestamp.json": timestamp_data,
+        TIMESTAMP: timestamp_data,
     }
 
 
@@ -143,16 +143,12 @@ def _check_index(stick: Path, signed_at: datetime, expires: datetime) -> None:
 
 def _files(stick: Path, known: Mapping[str, File]) -> dict[str, File]:
     """Size and sha256 of every file that is signed."""
-    names = list(_found(stick, ""))
-    wrong = check_stick_names(names)
-    if wrong:
-        raise InputError(f"signing {stick}: {wrong}; rename it")
     try:
-        sizes = {name: (stick / name).stat().st_size for name in names}
+        sizes = _sizes(stick)
         right = {
-            name: known[name] for name in names if name in known and _fits(stick, known[name], sizes[name])
+            name: known[name] for name in sizes if name in known and _fits(stick, known[name], sizes[name])
         }
-        others = [name for name in names if name not in right]
+        others = [name for name in sizes if name not in right]
         progress = Progress("hashing what is signed", sum(sizes[name] for name in others))
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
             hashed = list(pool.map(lambda name: _hash(stick / name, progress), others))
@@ -162,6 +158,26 @@ def _files(stick: Path, known: Mapping[str, File]) -> dict[str, File]:
         raise EdgewrightError(f"signing {stick}: reading {error.filename}: {error.strerror}") from error
 
 
+def _sizes(stick: Path) -> dict[str, int]:
+    """Bytes of every file that is signed, by name; refuses what has no place in a bundle."""
+    found = look(stick, f"signing {stick}")
+    tops = {name for name in (*found.files, *found.directories) if "/" not in name}
+    strange = sorted(tops - {METADATA, TARGETS, INSTALLER, INSTALL} | ({METADATA} & found.files.keys()))
+    if strange:
+        raise InputError(f"signing {stick}: {strange[0]!r} has no place in a bundle; remove it")
+    if INSTALL in found.directories:
+        raise InputError(f"signing {stick}: {INSTALL} is a directory; a bundle has plain files only")
+    sizes = {
+        name: state.st_size
+        for name, state in sorted(found.files.items())
+        if not name.startswith(f"{METADATA}/")
+    }
+    wrong = check_stick_names(sizes)
+    if wrong:
+        raise InputError(f"signing {stick}: {wrong}; rename it")
+    return sizes
+
+
 def _fits(stick: Path, file: File, size: int) -> bool:
     """Whether a file may be signed by what is known of it; one of another size changed, and is hashed."""
     if file.size > MAX_FILE_BYTES:
@@ -169,29 +185,6 @@ def _fits(stick: Path, file: File, size: int) -> bool:
             f"signing {stick}: {file.size} bytes in one file, expected at most {MAX_FILE_BYTES} (FAT)"
         )
     return file.size == size
-
-
-def _found(stick: Path, above: str) -> list[str]:
-    names = []
-    try:
-        with os.scandir(stick / above) as entries:
-            found = sorted(entries, key=lambda entry: entry.name)
-        for entry in found:
-            name = f"{above}{entry.name}"
-            mode = entry.stat(follow_symlinks=False).st_mode
-            if not above and name == METADATA and stat.S_ISDIR(mode):
-                continue
-            if not above and name not in (TARGETS, INSTALLER, INSTALL):
-                raise InputError(f"signing {stick}: {name!r} has no place in a bundle; remove it")
-            if stat.S_ISDIR(mode) and name != INSTALL:
-                names += _found(stick, f"{name}/")
-            elif stat.S_ISREG(mode):
-                names.append(name)
-            else:
-                raise InputError(f"signing {stick}: {name} is {kind_of(mode)}; a bundle has plain files only")
-    except OSError as error:
-        raise EdgewrightError(f"signing {stick}: reading {above or 'it'}: {error.strerror}") from error
-    return names
 
 
 def _hash(path: Path, progress: Progress) -> File:
@@ -208,21 +201,29 @@ def _hash(path: Path, progress: Progress) -> File:
 
 
 def _write(stick: Path, files: Mapping[str, bytes]) -> None:
-    directory = stick / METADATA
+    """Have these files in `metadata/` and no others; `timestamp.json` goes first and comes last."""
+    directory, timestamp = stick / METADATA, stick / TIMESTAMP
     try:
         directory.mkdir(exist_ok=True)
-        for name, data in files.items():
-            path = stick / name
-            if path.is_file() and not path.is_symlink() and path.read_bytes() == data:
-                continue
-            write_file(path, data)
+        others = [path for path in sorted(directory.iterdir()) if f"{METADATA}/{path.name}" not in files]
+        strange = [path.name for path in others if not _LEFT_OVER.fullmatch(path.name)]
+        if strange:
+            raise InputError(f"signing {stick}: {METADATA}/{strange[0]} has no place in a bundle; remove it")
+        new = [stick / name for name, data in files.items() if not _holds(stick / name, data)]
+        if not new and not others:
+            return
+        timestamp.unlink(missing_ok=True)
+        with ThreadPoolExecutor(len(files)) as pool:  # one flush of the medium serves all
+            before = [path for path in new if path != timestamp]
+            list(pool.map(lambda path: write_file(path, files[f"{METADATA}/{path.name}"]), before))
+        for path in others:
+            path.unlink(missing_ok=True)
         sync_directory(directory)
-        for entry in sorted(directory.iterdir()):
-            if f"{METADATA}/{entry.name}" not in files:
-                if not _LEFT_OVER.fullmatch(entry.name):
-                    raise InputError(
-                        f"signing {stick}: {METADATA}/{entry.name} has no place in a bundle; remove it"
-                    )
-                entry.unlink()
+        write_file(timestamp, files[TIMESTAMP])
+        sync_directory(directory)
     except OSError as error:
         raise EdgewrightError(f"signing {stick}: writing {METADATA}: {error.strerror}") from error
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    return path.is_file() and not path.is_symlink() and path.read_bytes() == data

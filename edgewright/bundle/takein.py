@@ -30,11 +30,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgewright.bundle.layout import BundleIndex, format_time
-from edgewright.bundle.writer import sync
+from edgewright.bundle.medium import sync
 from edgewright.depot.build import exchange
 from edgewright.depot.manifest import ARCHIVE_KEY, DEPOT_FILE, describe_depot, load_depot
 from edgewright.depot.progress import Progress, human_bytes, say
 from edgewright.errors import EdgewrightError, InputError, IntegrityError
+from edgewright.snaps.depot import check_depot_snaps
 
 if TYPE_CHECKING:
     from edgewright.bundle.verify import VerifiedBundle
@@ -118,6 +119,7 @@ def take_in(
     with _locked(depots, keep):
         target = depots / _RELEASES / release_name(index)
         if _serves(depots, target, index):
+            shutil.rmtree(depots / _STAGING, ignore_errors=True)  # of a run that was killed when all was done
             return TakeInResult(False, target, 0, 0, ())
         with _telling(f"taking in {index.name}", depots):
             work = _TakeIn(bundle, depots)
@@ -125,6 +127,7 @@ def take_in(
             total = progress or Progress(f"taking in {index.name}", index.depot_bytes)
             work.stage(total)
             total.close()
+            check_depot_snaps(depots / _STAGING, index.name, bundle.clock.now)
             _activate(depots, target)
             removed = _remove(depots, keep)
         return TakeInResult(True, target, work.copied, work.linked, tuple(removed))

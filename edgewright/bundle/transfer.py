@@ -11,6 +11,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,6 +22,12 @@ from edgewright.depot.progress import Progress
 from edgewright.errors import EdgewrightError
 
 __all__ = ["copy_parts", "pump", "read_small"]
+
+_PIECE = 256 << 10
+"""Bytes that are read at once: what was read is hashed while it is still in the core's own cache. Larger
+pieces, and mapping the file instead (where a failing stick would kill the process), were slower (tried)."""
+
+_OF_THREAD = threading.local()
 
 
 def pump(
@@ -54,7 +61,7 @@ def pump(
             f"reading {name} from {stick.path}: it is missing; copy the whole bundle to the stick again",
         ) from error
     digest = hashlib.sha256()
-    buffer = memoryview(bytearray(max(1, min(CHUNK, expected.size))))
+    buffer = _buffer()
     left = expected.size
     try:
         if expected.size > CHUNK:
@@ -188,6 +195,14 @@ def _copy_to(
             os.ftruncate(into, start)
             os.lseek(into, start, os.SEEK_SET)
         raise
+
+
+def _buffer() -> memoryview:
+    """This thread's buffer, the same for every file."""
+    found: memoryview | None = getattr(_OF_THREAD, "buffer", None)
+    if found is None:
+        found = _OF_THREAD.buffer = memoryview(bytearray(_PIECE))
+    return found
 
 
 def _read(stick: Stick, name: str, descriptor: int, buffer: memoryview) -> int:

@@ -16,6 +16,7 @@ docs/reference/bundle-attacks.md.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import tempfile
@@ -144,11 +145,34 @@ class VerifiedBundle:
             BundleRefused: It is not what was signed; what was written of it was removed.
             EdgewrightError: Staging cannot be written.
         """
+        names = self._names(digest)
+        copy_parts(self._stick, [(name, self.files[name]) for name in names], digest, target, progress)
+
+    def read_blob(self, digest: str, limit: int) -> bytes:
+        """Read a small content whole; arguments and errors as of `read`, by the content's sha256."""
+        return b"".join(self.read(name, limit) for name in self._names(digest))
+
+    def feed(self, digest: str, into: hashlib._Hash, progress: Progress | None = None) -> None:
+        """Put a content's bytes into another digest, verified on the way.
+
+        Args:
+            digest: The blob's sha256.
+            into: Gets the bytes; must not be used when this raises.
+            progress: Is told of the bytes.
+
+        Raises:
+            InputError: The bundle has no such blob.
+            BundleRefused: It is not what was signed.
+        """
+        for name in self._names(digest):
+            pump(self._stick, name, self.files[name], progress=progress, whole=into)
+
+    def _names(self, digest: str) -> list[str]:
+        """The files of a content on the stick, in order."""
         blob = self.index.blobs.get(digest)
         if blob is None:
-            raise InputError(f"copying blob {digest} from {self._stick.path}: the bundle has no such blob")
-        names = [f"{BLOBS}/{part.name}" for part in blob.parts] or [blob_name(digest)]
-        copy_parts(self._stick, [(name, self.files[name]) for name in names], digest, target, progress)
+            raise InputError(f"reading blob {digest} from {self._stick.path}: the bundle has no such blob")
+        return [f"{BLOBS}/{part.name}" for part in blob.parts] or [blob_name(digest)]
 
     def check_all(self, progress: Progress | None = None) -> None:
         """Hash every file of the bundle, on all cores.

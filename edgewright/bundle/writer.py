@@ -15,7 +15,6 @@ hashed all the same.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import hashlib
 import os
@@ -40,11 +39,13 @@ from edgewright.bundle.layout import (
     File,
     check_stick_names,
 )
+from edgewright.bundle.medium import flush, look
 from edgewright.bundle.parts import Piece
+from edgewright.bundle.trust import sync_directory
 from edgewright.depot.progress import Progress, human_bytes
 from edgewright.errors import EdgewrightError, InputError, IntegrityError
 
-__all__ = ["ROOM", "StickWriter", "sync"]
+__all__ = ["ROOM", "StickWriter"]
 
 ROOM = ".edgewright-build"
 """Where files grow: its name is none that a bundle may hold, so a stick with it is never taken for whole."""
@@ -76,6 +77,8 @@ class StickWriter:
         self._there = self._look()
         self._written = 0
         self._kept = 0
+        self._unsettled: set[Path] = set()
+        self._changed: set[Path] = set()
         self._lock = threading.Lock()
 
     def __enter__(self) -> StickWriter:
@@ -140,7 +143,7 @@ class StickWriter:
             timestamp = self.root / TIMESTAMP
             if timestamp.exists():
                 timestamp.unlink()
-                sync(timestamp.parent)
+                sync_directory(timestamp.parent)
 
     def place(self, pieces: Sequence[Piece], progress: Progress) -> None:
         """Have every piece on the stick, several at once.
@@ -153,9 +156,10 @@ class StickWriter:
             InputError: The stick is full, or its file system refuses.
             IntegrityError: A source has other bytes than it must; nothing got that piece's name.
         """
+        waiting = [piece for piece in pieces if not self._stays_as_noted(piece, progress)]
         with ThreadPoolExecutor(_WORKERS) as pool:
             futures = [
-                pool.submit(self._place, number, piece, progress) for number, piece in enumerate(pieces)
+                pool.submit(self._place, number, piece, progress) for number, piece in enumerate(waiting)
             ]
             try:
                 for future in futures:
@@ -174,33 +178,43 @@ class StickWriter:
             How many files went.
         """
         stay, gone = set(names), 0
-        for name in sorted(self._walk()):
+        found = look(self.root, self._doing)
+        for name in sorted(found.files):
             if name not in stay and name.split("/")[0] not in {ROOM, METADATA}:
                 with self._telling("removing", name):
                     (self.root / name).unlink()
+                self._changed.add((self.root / name).parent)
                 gone += 1
-        for directory in sorted((path for path in self.root.rglob("*") if path.is_dir()), reverse=True):
-            if directory.name not in {ROOM, METADATA} and not any(directory.iterdir()):
+        for name in sorted(found.directories, reverse=True):
+            directory = self.root / name
+            if name.split("/")[0] not in {ROOM, METADATA} and not any(directory.iterdir()):
                 directory.rmdir()
+                self._changed.add(directory.parent)
         return gone
 
+    def flush(self) -> None:
+        """Have all that lies here on the medium: what this build placed, and what it cannot tell is there.
+
+        Files that an earlier build noted as known were flushed then, and did not change since.
+        """
+        with self._telling("finishing", "the files"):
+            flush(self.root, self._unsettled, {*self._changed, self.root})
+        self._unsettled, self._changed = set(), set()
+
     def settle(self) -> None:
-        """Make what signing wrote readable by all, and have everything on the medium."""
+        """Make what signing wrote, and flushed, readable by all; then it is all on the medium."""
+        metadata = self.root / METADATA
         with self._telling("finishing", METADATA):
-            _mode(self.root / METADATA, 0o755)
-            for path in (self.root / METADATA).iterdir():
+            _mode(metadata, 0o755)
+            for path in metadata.iterdir():
                 _mode(path, 0o644)
-            sync(self.root)
+            flush(self.root, [], [metadata, self.root])
 
     def _place(self, number: int, piece: Piece, progress: Progress) -> None:
         target, new = self.root / piece.name, self.root / ROOM / str(number)
         with self._telling("writing", piece.name):
             if self._stays(target, piece):
-                _mode(target, piece.mode)
-                progress.add(piece.size, fetched=False)
-                with self._lock:
-                    self._kept += piece.size
-                self._note(piece, target)
+                self._keep(piece, target, progress, flushed=False)
                 return
             found = self._link(piece, new, progress) or self._copy(piece, new, progress)
             if found != piece.sha256:
@@ -211,25 +225,48 @@ class StickWriter:
                     "damaged: remove that file and run the same command again"
                 )
             _mode(new, piece.mode)
-            _directories(self.root, target.parent)
+            made = _directories(self.root, target.parent)
             new.replace(target)
             with self._lock:
                 self._written += piece.size
-            self._note(piece, target)
+                self._changed.update([target.parent, *made])
+            self._note(piece, target, flushed=False)
 
-    def _note(self, piece: Piece, target: Path) -> None:
-        self._placed[piece.name] = File(piece.size, piece.sha256)
+    def _note(self, piece: Piece, target: Path, flushed: bool) -> None:
+        with self._lock:
+            self._placed[piece.name] = File(piece.size, piece.sha256)
+            if not flushed:
+                self._unsettled.add(target)
         if self._known is not None:
             self._known.note(piece.name, target, piece.sha256)
 
+    def _keep(self, piece: Piece, target: Path, progress: Progress, flushed: bool) -> None:
+        _mode(target, piece.mode)
+        progress.add(piece.size, fetched=False)
+        with self._lock:
+            self._kept += piece.size
+        self._note(piece, target, flushed)
+
+    def _stays_as_noted(self, piece: Piece, progress: Progress) -> bool:
+        """Keep a file that is as an earlier build noted it, and flushed it then."""
+        target = self.root / piece.name
+        if self._known is None or self._there.get(piece.name) != piece.size:
+            return False
+        with self._telling("reading", piece.name):
+            if self._known.find(piece.name, target) != piece.sha256:
+                return False
+            self._keep(piece, target, progress, flushed=True)
+        return True
+
     def _stays(self, target: Path, piece: Piece) -> bool:
+        """Whether the file that is there is right, as it is hashed now; a wrong one is removed."""
         if self._there.get(piece.name) is None:
             return False
-        if self._there[piece.name] == piece.size:
-            noted = self._known.find(piece.name, target) if self._known else None
-            if (noted or _hash(target)) == piece.sha256:
-                return True
+        if self._there[piece.name] == piece.size and _hash(target) == piece.sha256:
+            return True
         target.unlink()
+        with self._lock:
+            self._changed.add(target.parent)
         return False
 
     def _link(self, piece: Piece, new: Path, progress: Progress) -> str | None:
@@ -287,24 +324,11 @@ class StickWriter:
         return there
 
     def _walk(self) -> dict[str, int]:
-        found = {}
-        waiting = [""]
-        while waiting:
-            above = waiting.pop()
-            with os.scandir(self.root / above) as entries:
-                for entry in entries:
-                    name = f"{above}{entry.name}"
-                    state = entry.stat(follow_symlinks=False)
-                    if stat.S_ISDIR(state.st_mode):
-                        waiting.append(f"{name}/")
-                    elif stat.S_ISREG(state.st_mode):
-                        found[name] = state.st_size
-                    else:
-                        raise InputError(
-                            f"building a bundle in {self.root}: {name} is a link or a special file, a bundle "
-                            "has none; remove it, or name an empty directory"
-                        )
-        return found
+        return {name: state.st_size for name, state in look(self.root, self._doing).files.items()}
+
+    @property
+    def _doing(self) -> str:
+        return f"building a bundle in {self.root}"
 
     def _telling(self, doing: str, name: str) -> _Telling:
         return _Telling(doing, self.root, name)
@@ -343,20 +367,6 @@ class _Telling:
         ) from error
 
 
-def sync(directory: Path) -> None:
-    """Have everything of this directory's file system on its medium: a stick may be pulled right after."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
-        if syncfs is None:
-            os.sync()
-        elif syncfs(descriptor) != 0:
-            code = ctypes.get_errno()
-            raise OSError(code, os.strerror(code), str(directory))
-    finally:
-        os.close(descriptor)
-
-
 def _belongs(name: str) -> bool:
     top, _, rest = name.partition("/")
     if top == ROOM or (top == METADATA and _HALF_SIGNED.match(rest)):
@@ -383,13 +393,16 @@ def _write(descriptor: int, data: memoryview) -> None:
         data = data[os.write(descriptor, data) :]
 
 
-def _directories(root: Path, directory: Path) -> None:
-    """Make a directory and those above it, readable by all whatever the umask."""
+def _directories(root: Path, directory: Path) -> list[Path]:
+    """Make a directory and those above it, readable by all whatever the umask. Returns where names came."""
+    made = []
     for path in [*reversed(directory.relative_to(root).parents), directory.relative_to(root)]:
         here = root / path
         if not here.is_dir():
             here.mkdir(exist_ok=True)
             _mode(here, 0o755)
+            made.append(here.parent)
+    return made
 
 
 def _mode(path: Path, mode: int) -> None:

@@ -188,6 +188,7 @@ def _open(args: argparse.Namespace, trust: Path) -> VerifiedBundle:
 
 def _verify(args: argparse.Namespace) -> int:
     from edgewright.depot.progress import Progress, human_bytes  # noqa: PLC0415
+    from edgewright.snaps.depot import check_bundle_snaps  # noqa: PLC0415
 
     with tempfile.TemporaryDirectory(prefix="ew-verify-") as nothing:
         if args.trust is None and args.fingerprint is None:
@@ -196,6 +197,7 @@ def _verify(args: argparse.Namespace) -> int:
             progress = Progress("verifying the bundle", bundle.size)
             bundle.check_all(progress)
             progress.close()
+            check_bundle_snaps(bundle)
             told = f"bundle {args.stick}: {bundle.index.name}, {len(bundle.files)} files are right"
             print(f"{told}, {human_bytes(bundle.size)}")
     return 0

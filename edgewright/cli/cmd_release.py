@@ -35,6 +35,14 @@ def add(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
         help="lock one package, requirement, image or file anew and hold the others; "
         "deb:NAME, wheel:NAME, image:NAME or file:NAME where a name is not enough",
     )
+    lock.add_argument(
+        "--profiles",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="look for hardware profiles of nvidia.profiles here first, such as profiles/ of an inventory",
+    )
     lock.set_defaults(run=_lock)
     diff = verbs.add_parser("diff", help="what differs between two locks: versions, bytes, licences")
     diff.add_argument("old", type=Path, metavar="OLD", help="a lock, or a directory with one")
@@ -46,7 +54,13 @@ def add(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
 def _lock(args: argparse.Namespace) -> int:
     from edgewright.release.lock import lock_release  # noqa: PLC0415 - other commands start without it
 
-    result = lock_release(args.release_dir, images_only=args.images_only, check=args.check, only=args.only)
+    result = lock_release(
+        args.release_dir,
+        images_only=args.images_only,
+        check=args.check,
+        only=args.only,
+        profiles=args.profiles,
+    )
     name = f"{result.lock['release']['name']} {result.lock['release']['version']}"
     if not result.changes:
         print(f"release {name}: the lock is up to date")

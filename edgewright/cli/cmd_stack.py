@@ -7,6 +7,7 @@ import argparse
 import datetime
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from edgewright.release.stack.solve import Outcome
     from edgewright.release.stack.universe import Universe
     from edgewright.release.stack.version import Want
+    from edgewright.release.stack.waiver import Waiver
 
 __all__ = ["add"]
 
@@ -50,7 +52,8 @@ def add(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
     check.add_argument(
         "file",
         metavar="FILE",
-        help="release.lock.yml (or a directory with one), JSON of `stack solve --json`, or a device's have"
+        help="release.lock.yml (or a directory with one; its own profiles unless --profile names one), JSON"
+        " of `stack solve --json`, or a device's have"
         " as JSON; - reads JSON from standard input",
     )
     _common(check, profile_required=False)
@@ -76,7 +79,7 @@ def _common(parser: argparse.ArgumentParser, profile_required: bool) -> None:
         RELEASE,
         type=Path,
         metavar="DIR",
-        help="take suite, kernel flavour and PREEMPT_RT waiver from its release.yml",
+        help="take suite, kernel flavour, nvidia.want and PREEMPT_RT waiver from its release.yml",
     )
     parser.add_argument(
         "--facts", type=Path, metavar="DIR", help="use these facts instead of Edgewright's own"
@@ -132,39 +135,40 @@ def _check(args: argparse.Namespace) -> int:
     from edgewright.release.stack.check import check  # noqa: PLC0415 - see _solve
     from edgewright.release.stack.told import told_verdict  # noqa: PLC0415
 
-    name = "standard input" if args.file == "-" else args.file
-    found, named = _read(args.file)
-    profile = args.profile or named
-    if not profile:
-        raise InputError(f"checking {args.file}: name the device's hardware with {PROFILE} NAME")
-    universe, _ = _universe(args, profile)
-    verdict = check(universe, found)
-    print(
-        json.dumps(verdict.as_json(), indent=1)
-        if args.json
-        else "\n".join(told_verdict(verdict, universe, name))
-    )
-    return 0 if verdict.ok else 1
+    verdicts = []
+    for subject in _subjects(args.file, args.profile):
+        if not subject.profile:
+            raise InputError(f"checking {args.file}: name the device's hardware with {PROFILE} NAME")
+        universe, _ = _universe(args, subject.profile, subject.waiver)
+        verdicts.append((subject, universe, check(universe, subject.found)))
+    if args.json:
+        documents = [verdict.as_json() for _, _, verdict in verdicts]
+        print(json.dumps(documents[0] if len(documents) == 1 else documents, indent=1))
+    else:
+        for subject, universe, verdict in verdicts:
+            print("\n".join(told_verdict(verdict, universe, subject.name)))
+    return 0 if all(verdict.ok for _, _, verdict in verdicts) else 1
 
 
-def _universe(args: argparse.Namespace, profile_name: str) -> tuple[Universe, list[Want]]:
-    """The universe and the wants that the options name."""
+def _universe(
+    args: argparse.Namespace, profile_name: str, waiver: Waiver | None = None
+) -> tuple[Universe, list[Want]]:
+    """The universe and the wants that the options name; a release's waiver comes before the given one."""
     from edgewright.device.profile import carried_profiles, load_profile  # noqa: PLC0415 - see _solve
     from edgewright.release.stack.facts import load_facts  # noqa: PLC0415
     from edgewright.release.stack.universe import make_universe  # noqa: PLC0415
-    from edgewright.release.stack.waiver import parse_waiver  # noqa: PLC0415
 
     profile = load_profile(profile_name, [*args.profiles, carried_profiles()])
     wants = [_want(text, WANT) for text in getattr(args, "want", [])]
-    waiver = None
     if args.release is not None:
-        from edgewright.release.documents import RELEASE_FILE, load_release  # noqa: PLC0415
+        from edgewright.release.documents import RELEASE_FILE, read_release  # noqa: PLC0415
+        from edgewright.release.stack.locked import release_waiver, release_wants  # noqa: PLC0415
 
-        release, _ = load_release(args.release)
-        named = f"{args.release / RELEASE_FILE}"
-        if "rt_waiver" in release.get("nvidia", {}):
-            waiver = parse_waiver(release["nvidia"]["rt_waiver"], f"reading {named}: nvidia.rt_waiver")
+        marked, _ = read_release(args.release)
+        release, named = marked.content, f"{args.release / RELEASE_FILE}"
+        waiver = release_waiver(marked) or waiver
         flavour = "rt" if "-rt-" in release["os"]["kernel"] else "generic"
+        wants += release_wants(marked)
         asked = {want.item for want in wants}
         if "suite" not in asked and profile.gpu != "tegra":
             wants.append(_want(f"suite=={release['os']['suite']}", named))
@@ -190,19 +194,39 @@ def _day(text: str | None) -> datetime.date:
         raise InputError(f"reading --on {text!r}: expected a day such as 2026-11-21") from error
 
 
-def _read(name: str) -> tuple[list[Found], str | None]:
-    """What a file says of a stack, and the profile that it names."""
+@dataclass(frozen=True)
+class _Subject:
+    """What is checked: its name for messages, its versions, the profile and waiver that it names."""
+
+    name: str
+    found: list[Found]
+    profile: str | None
+    waiver: Waiver | None = None
+
+
+def _subjects(name: str, profile: str | None) -> list[_Subject]:
+    """What a file says of a stack, for this profile or those that it names."""
     from edgewright.release.documents import LOCK_FILE, load_lock_file  # noqa: PLC0415 - see _solve
-    from edgewright.release.stack.check import items_of_have, items_of_lock, items_of_stack  # noqa: PLC0415
+    from edgewright.release.stack.check import (  # noqa: PLC0415
+        items_of_have,
+        items_of_lock,
+        items_of_stack,
+        stacks_of_lock,
+    )
 
     path = Path(name)
     if name != "-" and path.is_dir():
         path = path / LOCK_FILE
     if name != "-" and path.suffix in (".yml", ".yaml"):
-        return items_of_lock(load_lock_file(path)[0]), None
+        lock = load_lock_file(path)[0]
+        stacks = [each for each in stacks_of_lock(lock) if profile in (None, each.profile)]
+        return [
+            _Subject(f"{name} on {each.target}", each.found, each.profile, each.waiver) for each in stacks
+        ] or [_Subject(name, items_of_lock(lock), profile)]
     document = _json(name, path)
+    shown = "standard input" if name == "-" else name
     if "schema" in document and "items" in document:
-        return items_of_stack(document), document.get("profile")
+        return [_Subject(shown, items_of_stack(document), profile or document.get("profile"))]
     found = items_of_have(document)
     if not found:
         raise InputError(
@@ -210,7 +234,7 @@ def _read(name: str) -> tuple[list[Found], str | None]:
             " solve --json`, or a device's have with the areas kernel and nvidia, or items such as"
             ' {"driver": "535.309.01"}'
         )
-    return found, None
+    return [_Subject(shown, found, profile)]
 
 
 def _json(name: str, path: Path) -> dict[str, Any]:

@@ -24,10 +24,11 @@ from edgewright.depot.blobs import BlobStore, sha256_bytes, sha256_file
 from edgewright.depot.keys import ReleaseKey
 from edgewright.depot.manifest import DEPOT_FILE, LAYOUT, describe_depot, load_depot
 from edgewright.depot.progress import Progress, human_bytes, say
-from edgewright.depot.trees import Tree, apt_tree, files_tree, oci_tree, pypi_tree, write_tree
+from edgewright.depot.trees import Linked, Tree, apt_tree, files_tree, oci_tree, pypi_tree, write_tree
 from edgewright.errors import InputError, IntegrityError
 from edgewright.release.documents import load_lock, load_release
 from edgewright.release.lock import ensure_images, fetch_sources, stale_images
+from edgewright.snaps.depot import snaps_tree
 
 __all__ = ["BuildResult", "build_depot", "exchange", "make_tree", "verify_depot"]
 
@@ -118,7 +119,8 @@ def make_tree(
         _drop_damaged(lock, store)
     fetch_sources(lock, release, store, everything=True)
     ensure_images(lock, release, release_dir, store)
-    return apt_tree(lock, key, store) | pypi_tree(lock) | oci_tree(lock, store) | files_tree(lock)
+    served = apt_tree(lock, key, store) | pypi_tree(lock) | oci_tree(lock, store)
+    return served | files_tree(lock) | snaps_tree(lock)
 
 
 def verify_depot(depot: Path, release_dir: Path | None = None) -> list[str]:
@@ -165,6 +167,7 @@ def _against_lock(told: Mapping[str, Any], release_dir: Path) -> list[str]:
     wanted = {f"apt/pool/{deb['filename']}": deb["sha256"] for deb in lock["apt"]["packages"]}
     wanted |= {f"pypi/files/{wheel['filename']}": wheel["sha256"] for wheel in lock["python"]["wheels"]}
     wanted |= {f"files/{entry['name']}": entry["sha256"] for entry in lock.get("files", [])}
+    wanted |= {path: str(held) for path, held in snaps_tree(lock).items() if isinstance(held, Linked)}
     for image in lock["images"]:
         wanted[f"v2/{image['name']}/manifests/{image['digest']}"] = image["digest"].removeprefix("sha256:")
     listed = {path: entry["sha256"] for path, entry in told["files"].items()}
@@ -207,6 +210,8 @@ def _drop_damaged(lock: Mapping[str, Any], store: BlobStore) -> None:
         *(wheel["sha256"] for part in targets for wheel in part["python"]["wheels"]),
         *(image["wheel"]["sha256"] for image in lock["images"] if "wheel" in image),
         *(entry["sha256"] for entry in lock.get("files", [])),
+        *(entry["sha256"] for entry in lock.get("snaps", [])),
+        *(entry["assertions"]["sha256"] for entry in lock.get("snaps", []) if "assertions" in entry),
     ]
     for image in lock["images"]:
         manifest = image["digest"].removeprefix("sha256:")

@@ -8,6 +8,8 @@ key ring nor a running agent is touched, and its socket's path stays short.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import shutil
 import subprocess
@@ -15,6 +17,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 
 from edgewright.archives import release_date
@@ -25,6 +28,7 @@ __all__ = ["PUBLIC_KEY_FILE", "ReleaseKey"]
 
 SECRET_KEY_FILE = "release.key.asc"  # noqa: S105 - a file's name
 PUBLIC_KEY_FILE = "release.pub.asc"
+SIGNATURES = "signatures"
 _OWNER = "Edgewright development release key"
 
 
@@ -74,7 +78,9 @@ class ReleaseKey:
         """Sign a Release file, as of the moment that its own field `Date` names.
 
         So the same file and key give the same signature on every day. A key that was made later than that
-        moment signs as of its making: nobody accepts a signature older than its key.
+        moment signs as of its making: nobody accepts a signature older than its key. Signatures are kept in
+        `signatures/` beside the key, under the digest of key and file: a Release file that did not change is
+        not signed again.
 
         Args:
             data: The file.
@@ -85,13 +91,22 @@ class ReleaseKey:
         Raises:
             InputError: Its `Date` cannot be read.
         """
+        place = self._kept_at(data)
+        kept = _kept(place)
+        if kept is not None:
+            return kept
         with self._home() as home:
             _gpg(home, "--import", str(self._secret))
             frozen = _as_of(_date(data), _made(home))
             options = [*frozen, "--digest-algo", "SHA256", "--armor"]
             inline = _gpg(home, *options, "--clearsign", data=data)
             apart = _gpg(home, *options, "--detach-sign", data=data)
+        _keep(place, inline, apart)
         return inline, apart
+
+    def _kept_at(self, data: bytes) -> Path:
+        key = sha256(self._secret.read_bytes()).digest() if self._secret.is_file() else b""
+        return self._directory / SIGNATURES / f"{sha256(key + data).hexdigest()}.apt.json"
 
     def certificate(self) -> bytes:
         """The public key as gpgv's and sqv's key rings hold it: binary.
@@ -131,6 +146,29 @@ class ReleaseKey:
                 subprocess.run(
                     ["gpgconf", "--homedir", name, "--kill", "all"], capture_output=True, check=False
                 )
+
+
+def _kept(place: Path) -> tuple[bytes, bytes] | None:
+    """Both signatures as they were kept; None where there are none, or the file is damaged."""
+    try:
+        told = json.loads(place.read_bytes())
+        inline, apart = str(told["inline"]).encode(), str(told["apart"]).encode()
+        return (inline, apart) if told["sha256"] == sha256(inline + apart).hexdigest() else None
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+
+
+def _keep(place: Path, inline: bytes, apart: bytes) -> None:
+    """Keep both; a directory that cannot be written only costs the next build its time."""
+    told = {"inline": inline.decode(), "apart": apart.decode(), "sha256": sha256(inline + apart).hexdigest()}
+    part = place.with_suffix(f".{os.getpid()}")
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        part.write_text(json.dumps(told), "utf-8")
+        part.replace(place)
+    except OSError:
+        with contextlib.suppress(OSError):
+            part.unlink()
 
 
 def _date(data: bytes) -> int | None:

@@ -16,7 +16,7 @@ DEPOT_FILE = "depot.json"
 SCHEMA = "edgewright.depot/v1"
 ARCHIVE_KEY = "apt/edgewright-archive-key.asc"
 
-LAYOUT = 1
+LAYOUT = 2
 """Raised when the trees of the same lock would look otherwise, so that depots are built anew."""
 
 

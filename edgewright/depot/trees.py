@@ -95,10 +95,11 @@ def _apt_release(lock: Mapping[str, Any], suite: str, indices: Mapping[str, byte
     sums = "".join(
         f" {sha256(data).hexdigest()} {len(data)} {path}\n" for path, data in sorted(indices.items())
     )
+    # apt refuses to update from a repository whose Label changed (apt-secure(8)): it names no release.
     return (
-        f"Origin: Edgewright\nLabel: {lock['release']['name']} {lock['release']['version']}\nSuite: {suite}\n"
-        f"Codename: {suite}\nDate: {lock['apt']['date']}\nArchitectures: {arch}\nComponents: main\n"
-        f"Description: Packages of the release {lock['release']['name']} {lock['release']['version']}\n"
+        f"Origin: Edgewright\nLabel: Edgewright\nSuite: {suite}\nCodename: {suite}\n"
+        f"Date: {lock['apt']['date']}\nArchitectures: {arch}\nComponents: main\n"
+        f"Description: Packages of the release {lock['release']['name']}\n"
         f"SHA256:\n{sums}"
     ).encode()
 

@@ -26,7 +26,9 @@ from typing import Any
 from edgewright.device import runtime
 from edgewright.device.cpulist import format_cpus, isolated_cpus
 from edgewright.device.drift import Drift, Have, Want
+from edgewright.device.nvidia_lock import SUBJECT, nvidia_answer, waiver_of
 from edgewright.errors import InputError
+from edgewright.snaps.grade import recorded as recorded_snaps
 
 __all__ = ["AREA", "PACKAGES", "RECEIPT", "drift", "intent", "want"]
 
@@ -84,7 +86,13 @@ def want(variables: Mapping[str, Any], profile: Mapping[str, Any], lock: Mapping
         "files": serving["files"],
         "intent": wanted,
         "model": model,
+        **recorded_snaps(lock),
     }
+    # Where nothing on the device is to use the GPU, no stack is put there.
+    answer = None if variables.get("nvidia_managed") is False else nvidia_answer(lock, profile)
+    waiver = waiver_of(answer)
+    if answer is not None:  # another driver or another waiver is another device
+        subject["nvidia"] = {"chosen": dict(answer["chosen"]), "waiver": waiver}
     canonical = json.dumps(subject, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     verdicts = ["pass", "inconclusive"] if accept_inconclusive else ["pass"]
     return {
@@ -92,8 +100,13 @@ def want(variables: Mapping[str, Any], profile: Mapping[str, Any], lock: Mapping
         "verdict": verdicts,
         "at": {"receipt": RECEIPT},
         "plan": {
-            "release": {**subject["release"], "lock_release_sha256": lock["release"]["sha256"]},
+            "release": {
+                **subject["release"],
+                "lock_release_sha256": lock["release"]["sha256"],
+                **recorded_snaps(lock),
+            },
             "profile": profile["name"],
+            "waivers": [{"what": SUBJECT, **waiver}] if waiver else [],
             "model": model,
             "intent": wanted,
             "cpus": format_cpus(isolated or range(profile["cpus"])),

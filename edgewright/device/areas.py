@@ -21,10 +21,11 @@ from typing import Any
 
 import yaml
 
-from edgewright.device import acceptance, depot_client, identity, isolation, kernel, runtime
+from edgewright.device import acceptance, depot_client, identity, isolation, kernel, nvidia, runtime
 from edgewright.device.drift import Drift, Have, Want
 from edgewright.device.lock import for_target
 from edgewright.errors import InputError
+from edgewright.snaps.grade import check_inventory
 
 __all__ = ["AREAS", "AREA_NAMES", "Area", "before_after", "choose", "drift_all", "sentence", "want_all"]
 
@@ -58,6 +59,7 @@ AREAS: tuple[Area, ...] = (
     _area("identity", identity),
     _area("depot_client", depot_client),
     _area("kernel", kernel),
+    _area("nvidia", nvidia),
     _area("isolation", isolation),
     _area("runtime", runtime),
     _area("acceptance", acceptance),
@@ -101,6 +103,7 @@ def want_all(
     Raises:
         InputError: unknown area, or an area refuses its input.
     """
+    check_inventory(variables, lock)
     seen = lock
     if lock.get("targets"):
         seen = for_target(lock, str(profile["arch"]), variables.get("depot_client_suite"))

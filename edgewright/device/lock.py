@@ -7,6 +7,7 @@ cut short or edited by hand is refused with the place of the fault, never half u
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,8 @@ def parse_lock(text: str, source: str) -> dict[str, Any]:
     raw = _yaml.load_mapping(text, where, SCHEMA, again)
     for part, keys in _TEXTS.items():
         _check_texts(f"{where}: {part}", raw.get(part), keys, again)
+    if "nvidia" in raw:
+        _check_stacks(f"{where}: nvidia", raw["nvidia"], again)
     for path, keys in _LISTS.items():
         name = ".".join(path)
         found: Any = raw
@@ -118,3 +121,26 @@ def _check_texts(where: str, part: object, keys: tuple[str, ...], again: str) ->
 
 def _kind(value: object) -> str:
     return "nothing" if value is None else type(value).__name__
+
+
+def _check_stacks(where: str, stacks: object, again: str) -> None:
+    """The NVIDIA stack of each profile, as `edgewright.device.nvidia_lock` reads it."""
+    if not isinstance(stacks, list):
+        raise InputError(f"{where}: expected a list, got {_kind(stacks)}; {again}")
+    for number, stack in enumerate(stacks):
+        place = f"{where}[{number}]"
+        _check_texts(place, stack, ("profile", "target"), again)
+        _check_texts(f"{place}: chosen", stack.get("chosen"), ("arch", "suite", "kernel-flavour"), again)
+        for item, version in stack["chosen"].items():
+            if not isinstance(version, str):
+                raise InputError(f"{place}: chosen: {item}: expected text, got {version!r}; {again}")
+        waiver = stack.get("waiver", "nothing")
+        if waiver is not None:
+            _check_texts(f"{place}: waiver", waiver, ("who", "why", "until"), again)
+            try:
+                datetime.date.fromisoformat(waiver["until"])
+            except ValueError as error:
+                raise InputError(
+                    f"{place}: waiver: until: expected a day such as 2027-06-30, got {waiver['until']!r};"
+                    f" {again}"
+                ) from error

@@ -42,6 +42,7 @@ SITE_VARIABLES: Mapping[str, str] = {
     "edgewright_state_dir": "state of the site on the controller",
     "edgewright_release_dir": "directory with release.yml and release.lock.yml",
     "edgewright_profile": "name of the device's hardware profile",
+    "edgewright_snap_grade": "signed, or dangerous where devices may hold snaps without assertions",
     "edgewright_twin": "the machine that stands in for the device; only for twins",
 }
 # What the playbooks take (which hosts) and keep for themselves (what a probe returned).

@@ -99,6 +99,7 @@ def build(
         "accepted_for": accepted_for,
         "release": plan["release"],
         "profile": plan["profile"],
+        "waivers": list(plan.get("waivers", [])),
         "device": {key: value for key, value in facts.items() if key != "certificate_sha256"},
         "certificate_sha256": facts["certificate_sha256"],
         "intent": plan["intent"],

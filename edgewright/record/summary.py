@@ -21,6 +21,7 @@ def summary(record: Mapping[str, Any]) -> str:
         f"  {record['reason']}",
         "",
         f"release      {release['name']} {release['version']}, profile {record['profile']}",
+        *_snaps(release),
         f"measured     {record['started']} to {record['finished']} (the device's clock)",
         f"kernel       {device['uname']}",
         f"command line {device['cmdline']}",
@@ -29,6 +30,10 @@ def summary(record: Mapping[str, Any]) -> str:
         f"machine      {device['cpus']} CPUs, {_mib(device['memory_kib'])}, virtualisation:"
         f" {device['virtualisation'] or 'unknown'}",
         f"certificate  sha256 {record['certificate_sha256']}",
+    ]
+    lines[5:5] = [
+        f"WAIVER       {each['what']}: {each['who']} answers for it until {each['until']}: {each['why']}"
+        for each in record.get("waivers", [])
     ]
     lines += [f"image        {name} {digest}" for name, digest in sorted(device["images"].items())]
     lines += [f"package      {name} {version}" for name, version in sorted(device["packages"].items())]
@@ -50,6 +55,15 @@ def summary(record: Mapping[str, Any]) -> str:
         lines += [f"             {reason}" for reason in judged["reasons"]]
     lines += ["", record["statement"]]
     return "\n".join(lines)
+
+
+def _snaps(release: Mapping[str, Any]) -> list[str]:
+    """Snaps that nothing vouches for, loudly; nothing where every snap is asserted."""
+    found = release.get("snaps")
+    if not found:
+        return []
+    names = ", ".join(found["without_assertions"])
+    return [f"GRADE        {found['grade'].upper()}: snaps without assertions: {names}"]
 
 
 def _times(name: str, times: Mapping[str, Any], limit: str) -> list[str]:

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from edgewright.depot.progress import human_bytes
+from edgewright.release.stack.differs import StackChange, stack_changes
 
 __all__ = ["Change", "LockDiff", "diff_locks"]
 
@@ -22,6 +23,7 @@ _KINDS = {
     "wheel": "wheel",
     "image": "image",
     "file": "file",
+    "snap": "snap",
 }
 """Kinds of entries in the order in which they are told, and one of them in words."""
 
@@ -82,19 +84,25 @@ class Change:
 
 @dataclass(frozen=True)
 class LockDiff:
-    """The differences of two locks by target, kind and name; `fields` are other parts that differ."""
+    """The differences of two locks by target, kind and name.
+
+    `fields` are other parts that differ, `stack` what of the NVIDIA stack does.
+    """
 
     changes: tuple[Change, ...]
     fields: tuple[str, ...]
     old_bytes: int
     new_bytes: int
+    stack: tuple[StackChange, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.changes or self.fields)
+        return bool(self.changes or self.fields or self.stack)
 
     def sentences(self) -> list[str]:
         """One sentence each."""
-        return [change.sentence() for change in self.changes] + [f"{name} differs" for name in self.fields]
+        told = [change.sentence() for change in self.changes]
+        told += [change.sentence() for change in self.stack]
+        return told + [f"{name} differs" for name in self.fields]
 
     def summary(self) -> str:
         """One line: how many of each kind, and their names."""
@@ -105,6 +113,10 @@ class LockDiff:
                 word = one if len(names) == 1 else _PLURALS.get(one, f"{one}s")
                 more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
                 parts.append(f"{len(names)} {word} ({', '.join(names[:_NAMED])}{more})")
+        if self.stack:
+            told = [f"{each.profile} {each.item} {each.words()}" for each in self.stack]
+            more = f" and {len(told) - _NAMED} more" if len(told) > _NAMED else ""
+            parts.append(f"the NVIDIA stack ({', '.join(told[:_NAMED])}{more})")
         if self.fields:
             parts.append(", ".join(self.fields))
         return ", ".join(parts) or "nothing"
@@ -132,6 +144,7 @@ class LockDiff:
         ending = f"{human_bytes(self.old_bytes)} -> {human_bytes(self.new_bytes)} ({step:+d} bytes)"
         other = f"; also {', '.join(self.fields)}" if self.fields else ""
         shown = [line.rstrip() for line in lines] if self.changes else []
+        shown += [f"~  {change.sentence()}" for change in self.stack]
         return "\n".join([*shown, f"{told}{other}; {ending}"])
 
     def as_json(self) -> dict[str, Any]:
@@ -142,6 +155,7 @@ class LockDiff:
                 {"what": change.what, **asdict(change), "bytes": change.bytes} for change in self.changes
             ],
             "fields": list(self.fields),
+            "stack": [asdict(change) for change in self.stack],
             "old_bytes": self.old_bytes,
             "new_bytes": self.new_bytes,
         }
@@ -170,9 +184,10 @@ def diff_locks(old: Mapping[str, Any], new: Mapping[str, Any]) -> LockDiff:
         Change(*key, before.get(key), after.get(key)) for key in keys if before.get(key) != after.get(key)
     ]
     fields = [words for name, words in _FIELDS.items() if old and old.get(name) != new.get(name)]
-    if old and not changes and not fields and old != new:
+    stack = stack_changes(old, new)
+    if old and not changes and not fields and not stack and old != new:
         fields = ["other fields"]
-    return LockDiff(tuple(changes), tuple(fields), _bytes(before), _bytes(after))
+    return LockDiff(tuple(changes), tuple(fields), _bytes(before), _bytes(after), stack)
 
 
 def _entries(lock: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str, str], Side]]:
@@ -193,6 +208,8 @@ def _entries(lock: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str, str], Si
             yield (target, "wheel", f"{image['wheel']['name']} of {image['name']}"), _side(image["wheel"])
     for entry in lock.get("files", []):
         yield ("", "file", entry["name"]), _side(entry)
+    for entry in lock.get("snaps", []):
+        yield ("", "snap", entry["name"]), _side({**entry, "version": entry.get("revision", entry["grade"])})
 
 
 def _packages(target: str, part: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str, str], Side]]:

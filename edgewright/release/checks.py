@@ -11,7 +11,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
+from edgewright.errors import InputError
 from edgewright.release.licences import date_fault, expression_fault, forbidden, waivers, words_forbid
+from edgewright.release.stack.universe import NUMBERS, WORDS
+from edgewright.release.stack.version import Want
+from edgewright.snaps.release import check_release_snaps
 
 __all__ = ["Complaint", "check_release"]
 
@@ -30,8 +34,13 @@ def check_release(release: Mapping[str, Any]) -> list[Complaint]:
         *_bootstrap(release["apt"]),
         *_snapshots(("apt",), release["apt"]["sources"]),
         *_targets(release),
+        *_nvidia(release.get("nvidia", {})),
         *_files(release),
         *_images(release),
+        *check_release_snaps(
+            release.get("snaps", []), [entry["model"] for entry in release["images"]["models"]]
+        ),
+        *_snap_paths(release.get("snaps", [])),
         *_names(release),
         *_licences(release),
         *_dates(release),
@@ -61,6 +70,19 @@ def _targets(release: Mapping[str, Any]) -> Iterator[Complaint]:
         if target["arch"] != main["arch"] and "platforms" not in target.get("python", {}):
             yield here, f"missing 'python.platforms': python.platforms are those of {main['arch']}"
         yield from _snapshots(here, target.get("sources", []))
+
+
+def _nvidia(nvidia: Mapping[str, Any]) -> Iterator[Complaint]:
+    if "want" in nvidia and "profiles" not in nvidia:
+        yield (
+            ("nvidia", "want"),
+            "missing 'nvidia.profiles': name the hardware that it is wanted for",
+        )
+    for number, text in enumerate(nvidia.get("want", [])):
+        try:
+            Want.parse(text, WORDS, NUMBERS, "nvidia.want")
+        except InputError as error:
+            yield ("nvidia", "want", number), str(error).removeprefix("reading ")
 
 
 def _snapshots(here: Steps, sources: list[Mapping[str, Any]]) -> Iterator[Complaint]:
@@ -121,6 +143,13 @@ def _images(release: Mapping[str, Any]) -> Iterator[Complaint]:
             yield from _path((*here, "path"), source["path"])
 
 
+def _snap_paths(snaps: list[Mapping[str, Any]]) -> Iterator[Complaint]:
+    for number, snap in enumerate(snaps):
+        for key in ("path", "assertions"):
+            if key in snap:
+                yield from _path(("snaps", number, key), snap[key])
+
+
 def _path(steps: Steps, path: str) -> Iterator[Complaint]:
     if path.startswith("/") or ".." in PurePosixPath(path).parts:
         yield steps, f"expected a path below the release's directory, got {path!r}; put the file there"
@@ -138,6 +167,7 @@ def _names(release: Mapping[str, Any]) -> Iterator[Complaint]:
     arches = _arches(release)
     listed: list[tuple[Steps, str, str]] = [
         *((("files", n), "file", entry["name"]) for n, entry in enumerate(release.get("files", []))),
+        *((("snaps", n), "snap", entry["name"]) for n, entry in enumerate(release.get("snaps", []))),
         (("images", "runtime"), "image", images["runtime"]["name"]),
         *((("images", "models", n), "image", entry["name"]) for n, entry in enumerate(images["models"])),
         *(
@@ -166,6 +196,7 @@ def _licences(release: Mapping[str, Any]) -> Iterator[Complaint]:
     yield from _judged(("images", "runtime"), runtime["name"], runtime, why)
     listed: list[tuple[Steps, Mapping[str, Any]]] = [
         *((("files", n), entry) for n, entry in enumerate(release.get("files", []))),
+        *((("snaps", n), entry) for n, entry in enumerate(release.get("snaps", []))),
         *((("images", "models", n), entry) for n, entry in enumerate(images["models"])),
         *((("images", "extra", n), entry) for n, entry in enumerate(images.get("extra", []))),
     ]
@@ -195,5 +226,5 @@ def _dates(release: Mapping[str, Any]) -> Iterator[Complaint]:
     for steps, waiver in waivers(release):
         fault = date_fault(waiver["until"])
         if fault:
-            below = () if "waivers" in steps else ("waiver",)
+            below = () if {"waivers", "rt_waiver"} & set(steps) else ("waiver",)
             yield (*steps, *below, "until"), fault

@@ -106,11 +106,17 @@ def expression_fault(expression: str) -> str | None:
 
 
 def waivers(content: Any, steps: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Any]]:
-    """Every waiver of a release or lock: steps to the artefact that has one, and the waiver."""
+    """Every waiver of a release or lock: steps to the artefact that has one, and the waiver.
+
+    Steps to NVIDIA's waiver for PREEMPT_RT are those to itself: it is the release's, no artefact's.
+    """
     if isinstance(content, Mapping):
         for key, value in content.items():
             if key == "waiver":
-                yield steps, value
+                if value is not None:  # a stack that leans on none
+                    yield steps, value
+            elif key == "rt_waiver":
+                yield (*steps, key), value
             elif key == "waivers":
                 yield from (((*steps, key, name), each) for name, each in value.items())
             else:
@@ -136,7 +142,7 @@ def refuse_expired(content: Mapping[str, Any], where: str, today: datetime.date)
             place = ".".join(str(step) for step in steps)
             raise InputError(
                 f"checking {where}: {place}: the waiver of {waiver['who']} ended on {waiver['until']}, "
-                f"today is {today}; ask again and write the new date, or take the artefact out"
+                f"today is {today}; ask again and write the new date, or take out what leans on it"
             )
 
 

@@ -20,6 +20,7 @@ from typing import Any
 from edgewright.archives import address
 from edgewright.depot.blobs import BlobStore, Wanted
 from edgewright.depot.progress import Progress, say
+from edgewright.device.profile import carried_profiles
 from edgewright.errors import InputError, IntegrityError
 from edgewright.release.changes import LockDiff, diff_locks
 from edgewright.release.deblicence import with_licences
@@ -43,9 +44,13 @@ from edgewright.release.model_image import (
 from edgewright.release.ocitar import Image, image_blobs
 from edgewright.release.resolve import find_only, resolve
 from edgewright.release.runtime_image import build_runtime_image, runtime_sources, tree_digest
+from edgewright.release.stack.facts import load_facts
+from edgewright.release.stack.locked import lock_stack
 from edgewright.release.supplied import is_supplied
 from edgewright.release.targets import Target, release_targets
 from edgewright.release.wheels import fetch_wheels
+from edgewright.snaps.built import restore_built, with_built
+from edgewright.snaps.inputs import restore_snaps
 
 __all__ = ["LockResult", "build_images", "ensure_images", "fetch_sources", "lock_release", "stale_images"]
 
@@ -69,7 +74,11 @@ class LockResult:
 
 
 def lock_release(
-    release_dir: Path, images_only: bool = False, check: bool = False, only: str | None = None
+    release_dir: Path,
+    images_only: bool = False,
+    check: bool = False,
+    only: str | None = None,
+    profiles: Sequence[Path] = (),
 ) -> LockResult:
     """Resolve a release and write its lock.
 
@@ -78,6 +87,8 @@ def lock_release(
         images_only: Keep the locked packages, build the images anew.
         check: Only tell what would change.
         only: Name of the one package, requirement, image or file that may move.
+        profiles: Where hardware profiles of `nvidia.profiles` are looked for, before `profiles/` beside the
+            release and those that are carried.
 
     Returns:
         What changed.
@@ -88,12 +99,16 @@ def lock_release(
     """
     marked, digest = read_release(release_dir)
     release: dict[str, Any] = marked.content
-    refuse_expired(release, str(release_dir / RELEASE_FILE), datetime.datetime.now(datetime.UTC).date())
+    today = datetime.datetime.now(datetime.UTC).date()
+    refuse_expired(release, str(release_dir / RELEASE_FILE), today)
     store = BlobStore()
     old = _old_lock(release_dir, required=images_only or only is not None, fitting=images_only)
     moving = find_only(only, old, release) if only else None
     lock = old if images_only else resolve(marked, digest, release_dir, store, old=old, only=moving)
     lock = copy.deepcopy(lock)  # parts of the old lock stay as they are
+    hardware = [*profiles, release_dir / "profiles", carried_profiles()]
+    stack = lock_stack(marked, lock, hardware, load_facts(), today)
+    lock |= {"nvidia": stack} if stack else {}
     _read_licences(lock, old, store, fetch=not check)
     kept = _untouched(lock, old) if moving else {}
     kept = {key: entry for key, entry in kept.items() if moving is None or key[0] != moving.name}
@@ -121,6 +136,9 @@ def lock_release(
         for path, data in files.items()
     }
     lock["images"] = images
+    snaps = with_built(lock, release, old, store)
+    if snaps:
+        lock["snaps"] = snaps
     if old and {**old, "apt": {**old["apt"], "date": ""}} == {**lock, "apt": {**lock["apt"], "date": ""}}:
         lock["apt"] = old["apt"]  # a newer index that changed nothing: the lock stands for the same moment
     diff = diff_locks(old, lock)
@@ -234,13 +252,21 @@ def stale_images(lock: Mapping[str, Any], release_dir: Path) -> list[str]:
 def ensure_images(
     lock: Mapping[str, Any], release: Mapping[str, Any], release_dir: Path, store: BlobStore
 ) -> None:
-    """Have every locked image in the store, building or fetching what is missing; and every supplied file.
+    """Have every locked image in the store, and every supplied file and snap, and the snaps that are built.
 
     Raises:
         InputError: A supplied file or archive is not there.
         IntegrityError: What the sources give has another digest than the lock.
     """
+    _ensure_images(lock, release, release_dir, store)
+    restore_built(lock, store)
+
+
+def _ensure_images(
+    lock: Mapping[str, Any], release: Mapping[str, Any], release_dir: Path, store: BlobStore
+) -> None:
     restore_files(lock.get("files", []), release_dir, store)
+    restore_snaps(lock.get("snaps", []), release_dir, store, datetime.datetime.now(datetime.UTC))
     missing = [entry for entry in lock["images"] if image_blobs(entry["digest"], store) is None]
     for entry in missing:
         if entry["role"] == "extra":

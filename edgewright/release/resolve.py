@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from edgewright.release.targets import (
 )
 from edgewright.release.wheels import normal_name, resolve_wheels
 from edgewright.release.yamlmarks import Marked
+from edgewright.snaps.inputs import lock_snaps
 
 __all__ = ["Only", "find_only", "resolve"]
 
@@ -56,6 +58,7 @@ def find_only(word: str, lock: Mapping[str, Any], release: Mapping[str, Any]) ->
         "image": {images["runtime"]["name"]}
         | {entry["name"] for entry in [*images["models"], *images.get("extra", [])]},
         "file": {entry["name"] for entry in release.get("files", [])},
+        "snap": {entry["name"] for entry in release.get("snaps", [])},
     }
     kind, _, name = word.rpartition(":")
     found = [
@@ -136,6 +139,9 @@ def resolve(
     }
     if files:
         lock["files"] = files
+    snaps = lock_snaps(marked, release_dir, store, datetime.now(UTC))
+    if snaps:
+        lock["snaps"] = snaps
     if parts[1:]:
         lock["targets"] = sorted(parts[1:], key=lambda part: (part["os"]["suite"], part["os"]["arch"]))
     return lock

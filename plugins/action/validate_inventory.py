@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from ansible_collections.edgewright.factory.plugins.plugin_utils.host_inputs imp
 
 from edgewright.device.areas import AREA_NAMES, AREAS, want_all
 from edgewright.device.lock import load_lock
+from edgewright.device.nvidia_lock import effective_day, nvidia_answer, waiver_line, waiver_problem
 from edgewright.device.profile import Profile
 from edgewright.device.variables import (
     CONTROLLER_ROLES,
@@ -69,6 +71,7 @@ class ActionModule(ActionBase):
             found for name in SITE_VARIABLES if name in variables and (found := variables.problem(name))
         ]
         groups = task_vars.get("group_names") or []
+        waivers: list[str] = []
         if "controller" in groups:
             problems += _role_problems(host, variables, specs, CONTROLLER_ROLES)
         if "devices" in groups:
@@ -77,13 +80,13 @@ class ActionModule(ActionBase):
             # An area says of a missing variable what is said above already.
             problems += [
                 problem
-                for problem in self._device_problems(host, variables, task_vars)
+                for problem in self._device_problems(host, variables, task_vars, waivers)
                 if not any(name in problem for name in missing)
             ]
         else:
             problems += site_problems(host, _site(variables), None)
         problems = list(dict.fromkeys(problems))
-        result.update(changed=False, problems=problems)
+        result.update(changed=False, problems=problems, waivers=waivers)
         if problems:
             return {**result, "failed": True, "msg": _message(host, problems)}
         result["msg"] = (
@@ -92,9 +95,12 @@ class ActionModule(ActionBase):
         return result
 
     def _device_problems(
-        self, host: str, variables: HostVariables, task_vars: Mapping[str, Any]
+        self, host: str, variables: HostVariables, task_vars: Mapping[str, Any], waivers: list[str]
     ) -> list[str]:
-        """Faults that only the device's profile, the lock and the areas' own rules bring out."""
+        """Faults that only the device's profile, the lock and the areas' own rules bring out.
+
+        Lines on waivers that the device leans on go to `waivers`.
+        """
         problems: list[str] = []
         profile: Profile | None = None
         try:
@@ -111,6 +117,14 @@ class ActionModule(ActionBase):
             problems.append(str(error))
         if profile is None or lock is None:
             return problems
+        try:
+            managed = variables.get("nvidia_managed") is not False
+            answer = nvidia_answer(lock, profile.as_dict()) if managed else None
+            today = effective_day(lock, datetime.datetime.now(datetime.UTC).date())
+            waivers += [line for line in (waiver_line(host, answer, today),) if line]
+            problems += [f"host {host}: {ended}" for ended in (waiver_problem(answer, today),) if ended]
+        except InputError as error:
+            problems.append(f"host {host}: {error}")
         for area in AREAS:
             try:
                 variables.add_controller_facts((area,), self._loader)

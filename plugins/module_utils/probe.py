@@ -14,6 +14,7 @@ from ansible_collections.edgewright.factory.plugins.module_utils import (
     identity,
     isolation,
     kernel,
+    nvidia,
     runtime,
 )
 from ansible_collections.edgewright.factory.plugins.module_utils.system import System
@@ -24,6 +25,7 @@ READERS: Tuple[Tuple[str, Reader], ...] = (
     ("identity", identity.read),
     ("depot_client", depot_client.read),
     ("kernel", kernel.read),
+    ("nvidia", nvidia.read),
     ("isolation", isolation.read),
     ("runtime", runtime.read),
     ("acceptance", acceptance.read),

@@ -25,7 +25,7 @@ options:
     type: list
     elements: str
     default: []
-    choices: [identity, depot_client, kernel, isolation, runtime, acceptance]
+    choices: [identity, depot_client, kernel, nvidia, isolation, runtime, acceptance]
   want:
     description:
       - Desired state by area, which the action plugin computes and sends along.
@@ -115,7 +115,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.edgewright.factory.plugins.module_utils.probe import probe
 from ansible_collections.edgewright.factory.plugins.module_utils.system import LocalSystem
 
-AREAS = ["identity", "depot_client", "kernel", "isolation", "runtime", "acceptance"]
+AREAS = ["identity", "depot_client", "kernel", "nvidia", "isolation", "runtime", "acceptance"]
 
 
 def main() -> NoReturn:

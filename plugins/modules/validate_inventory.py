@@ -13,6 +13,7 @@ description:
     every C(edgewright_*) must be a site variable; the message names the nearest.
   - Hosts of the group C(devices) must have a valid C(edgewright_profile), and what they ask for must be
     possible on it, such as CPU lists that name CPUs the device has and leave one for the system.
+  - A waiver that the device's NVIDIA stack leans on must still count on this day.
   - Values must be of their declared types. All faults of a host are told at once.
 options:
   lock:
@@ -45,6 +46,11 @@ RETURN = r"""
 problems:
   description: What is wrong, one sentence each; empty when nothing is.
   returned: always
+  type: list
+  elements: str
+waivers:
+  description: A line for what is set aside on this device, with who answers for it; empty where nothing is.
+  returned: when the variables were read
   type: list
   elements: str
 """

@@ -107,6 +107,20 @@ class Site:
         text = yaml.safe_dump({name: value for name, value in values.items() if value is not None})
         (self.path / "inventory/group_vars/all.yml").write_text(text, encoding="utf-8")
 
+    def stack(self, until: str) -> None:
+        """Lock an NVIDIA stack for profile `x86_t4`, with a waiver until a day."""
+        entry = {
+            "profile": "x86_t4",
+            "target": "bookworm/amd64",
+            "origin": "debian",
+            "chosen": {"arch": "amd64", "gpu": "t4", "suite": "bookworm", "kernel-flavour": "rt"},
+            "unlocked": [],
+            "warnings": [],
+            "waiver": {"who": "Ada", "why": "the line", "until": until},
+        }
+        text = yaml.safe_dump({**_lock(), "nvidia": [entry]})
+        (self.path / "release/release.lock.yml").write_text(text, encoding="utf-8")
+
     def play(self, task: dict[str, Any], *options: str, hosts: str = "devices") -> Run:
         tasks = [{"name": "task", **task, "register": "answer"}]
         play = [{"name": "play", "hosts": hosts, "gather_facts": False, "tasks": tasks}]
@@ -301,6 +315,17 @@ def test_a_good_inventory_is_valid(site: Site) -> None:
     assert run.results["localhost"]["problems"] == []
 
 
+def test_a_waiver_is_told_for_the_host_that_leans_on_it(site: Site) -> None:
+    site.stack("2999-12-31")
+    site.hosts("reader-01", "reader-02")
+    (site.path / "inventory/host_vars/reader-02.yml").write_text("edgewright_profile: x86_t4\n")
+    run = site.validate()
+    assert run.results["reader-01"]["waivers"] == []
+    assert run.results["reader-02"]["waivers"] == [
+        "WAIVER: reader-02: NVIDIA's driver on PREEMPT_RT: Ada answers for it until 2999-12-31: the line"
+    ]
+
+
 def test_validating_opens_no_connection(site: Site) -> None:
     (site.path / "inventory/host_vars/reader-01.yml").write_text(
         "ansible_connection: ssh\nansible_host: 192.0.2.1\n", encoding="utf-8"
@@ -334,6 +359,10 @@ FAULTS: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "twin with other CPUs": ({"edgewright_twin": {"kind": "vm", "cpus": 2}}, ["edgewright_twin.cpus is 2"]),
     "no lock": ({"edgewright_release_dir": "/nowhere"}, ["does not exist", "edgewright release lock"]),
+    "a waiver that ended": (
+        {"edgewright_profile": "x86_t4"},
+        ["the waiver of Ada for NVIDIA's driver on PREEMPT_RT ended on 2026-01-31, today is", "the line"],
+    ),
     "two at once": (
         {"isolation_cpus": "2-7", "kernel_sysctls": {}},
         ["2 faults in its variables; nothing was touched", "kernel_sysctls", "2-7"],
@@ -345,6 +374,7 @@ FAULTS: dict[str, tuple[dict[str, Any], list[str]]] = {
 def faults(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, dict[str, Any]]]:
     """Answers of one play over one device for each case of `FAULTS`: case to device and result."""
     site = Site.make(tmp_path_factory.mktemp("faults") / "site")
+    site.stack("2026-01-31")
     names = site.faulty({case: changes for case, (changes, _) in FAULTS.items()})
     run = site.validate()
     assert set(run.results) == set(names.values()), run.output

@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from edgewright.release.stack.facts import Row
 from edgewright.release.stack.model import Answer, Candidate, Level
 
-__all__ = ["full", "minor", "refused", "row_of", "sources_of", "unknown"]
+__all__ = ["full", "judged", "minor", "refused", "row_of", "sources_of", "unknown"]
 
 
 def sources_of(rows: tuple[Row | None, ...]) -> tuple[str, ...]:
@@ -32,6 +35,28 @@ def refused(why: str, *rows: Row | None) -> Answer:
 def unknown(why: str, *rows: Row | None) -> Answer:
     """No verified source says yes."""
     return Answer(Level.REFUSED, why, sources_of(rows), known=False)
+
+
+def judged(
+    known: Any,
+    fits: Callable[[Any], bool],
+    *rows: Row | None,
+    absent: str,
+    yes: str | Callable[[Any], str],
+    no: str | Callable[[Any], str],
+) -> Answer:
+    """Judge by one value of a fact: not known without it, else full or refused.
+
+    Args:
+        known: The value; None where no verified source has it.
+        fits: Whether it says yes.
+        rows: The facts that were asked.
+        absent, yes, no: The clause for each answer; a function of the value where that is told.
+    """
+    if known is None:
+        return unknown(absent, *rows)
+    make, why = (full, yes) if fits(known) else (refused, no)
+    return make(why if isinstance(why, str) else why(known), *rows)
 
 
 def row_of(candidate: Candidate) -> Row:

@@ -12,7 +12,7 @@ counts as no: it is not known whether it fits.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,12 +22,25 @@ from edgewright.release.stack.model import Candidate, Level, Problem
 from edgewright.release.stack.solve import SCHEMA, PairAnswer, pair_answers
 from edgewright.release.stack.universe import NUMBERS, WORDS, Universe
 from edgewright.release.stack.version import Version
+from edgewright.release.stack.waiver import Waiver, parse_waiver
 
-__all__ = ["Found", "Verdict", "check", "items_of_have", "items_of_lock", "items_of_stack"]
+__all__ = [
+    "Found",
+    "LockedStack",
+    "Verdict",
+    "check",
+    "found_candidate",
+    "items_of_have",
+    "items_of_lock",
+    "items_of_stack",
+    "stacks_of_lock",
+]
 
 _LEADING = re.compile(r"^(?:[0-9]+:)?([0-9]+(?:\.[0-9]+)*)")
-_DEB = re.compile(r"^([a-z0-9][a-z0-9.+-]+)_([^_]+)_[a-z0-9]+\.deb$")
-_WHEEL = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._]*)-([0-9][^-]*)-.+\.whl$")
+_DEB = re.compile(r"^([a-z0-9][a-z0-9.+-]+)_([^_]+)_([a-z0-9]+)\.deb$")
+_WHEEL = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._]*)-([0-9][^-]*)-.+-([^-]+)\.whl$")
+_MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
+"""Architectures as wheels name them."""
 
 _PACKAGES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), item)
@@ -59,6 +72,23 @@ class Found:
     item: str
     text: str
     where: str
+
+
+@dataclass(frozen=True)
+class LockedStack:
+    """The stack that a lock has for a profile on a target, with what the target's artefacts show.
+
+    Attributes:
+        profile: The hardware profile.
+        target: `SUITE/ARCH`.
+        found: Versions of the target's artefacts, and those that were chosen when it was locked.
+        waiver: The waiver that it leans on.
+    """
+
+    profile: str
+    target: str
+    found: list[Found]
+    waiver: Waiver | None
 
 
 @dataclass(frozen=True)
@@ -100,7 +130,8 @@ def items_of_lock(lock: Mapping[str, Any]) -> list[Found]:
     """What a lock says of the stack: its system, packages, wheels and files.
 
     Args:
-        lock: Content of `release.lock.yml`.
+        lock: Content of `release.lock.yml`, or one of its `targets` with the lock's `files`. Files whose name
+            says another architecture don't count.
     """
     system, kernel = lock["os"], lock["kernel"]
     found = [
@@ -115,10 +146,47 @@ def items_of_lock(lock: Mapping[str, Any]) -> list[Found]:
     ]
     for file in lock.get("files", []):
         match = _DEB.match(file["name"]) or _WHEEL.match(file["name"])
-        if match is not None:
+        if system["suite"] not in file.get("suites", [system["suite"]]):
+            continue  # supplied for another suite
+        if match is not None and _is_for(match[3], system["arch"]):
             named.append((match[1], match[2], f"file {file['name']}"))
     for name, version, where in named:
         found += _of_package(name.lower().replace("_", "-"), version, where)
+    for built in lock.get("modules", []):  # kernel modules that the bundle is built with
+        where = f"modules {built.get('package', built['name'])}"
+        found += [Found("module-flavour", built["flavour"], where), Found("module", built["driver"], where)]
+    return found
+
+
+def stacks_of_lock(lock: Mapping[str, Any]) -> list[LockedStack]:
+    """The stacks of a lock's `nvidia`; none where its release names no profiles.
+
+    Raises:
+        InputError: An entry names a target that the lock has not, or its waiver is none.
+    """
+    parts = {f"{part['os']['suite']}/{part['os']['arch']}": part for part in (lock, *lock.get("targets", []))}
+    found = []
+    for number, entry in enumerate(lock.get("nvidia", [])):
+        where = f"reading a lock: nvidia[{number}]"
+        part = parts.get(entry["target"])
+        if part is None:
+            raise InputError(
+                f"{where}: target {entry['target']!r} is none of {', '.join(parts)}; lock the release anew"
+            )
+        waiver = entry["waiver"]
+        items = items_of_lock({**part, "files": lock.get("files", [])})
+        items += [
+            Found(item, text, f"nvidia.chosen of {entry['profile']}")
+            for item, text in entry["chosen"].items()
+        ]
+        found.append(
+            LockedStack(
+                entry["profile"],
+                entry["target"],
+                items,
+                None if waiver is None else parse_waiver(waiver, f"{where}: waiver"),
+            )
+        )
     return found
 
 
@@ -186,7 +254,7 @@ def check(universe: Universe, found: list[Found]) -> Verdict:
                 f"{each.item} {each.text} ({each.where}): profile {universe.profile} has no {each.item}"
             )
             continue
-        candidate = _match(universe, each, found)
+        candidate = found_candidate(universe, each, found)
         if candidate is None:
             unheard.append(
                 f"no fact names {each.item} {each.text} ({each.where}), so whether it fits is not known"
@@ -206,6 +274,11 @@ def check(universe: Universe, found: list[Found]) -> Verdict:
     return Verdict(ordered, tuple(pair_answers(problem, ordered)), tuple(dict.fromkeys(unheard)))
 
 
+def _is_for(tag: str, arch: str) -> bool:
+    """Whether a file with this architecture or platform in its name is for an architecture."""
+    return tag in (arch, "all", "any") or tag.endswith(_MACHINES.get(arch, arch))
+
+
 def _of_package(name: str, version: str, where: str) -> list[Found]:
     match = _LEADING.match(version)
     for pattern, item in _PACKAGES:
@@ -220,7 +293,7 @@ def _of_package(name: str, version: str, where: str) -> list[Found]:
     return []
 
 
-def _match(universe: Universe, each: Found, found: list[Found]) -> Candidate | None:
+def found_candidate(universe: Universe, each: Found, found: Sequence[Found]) -> Candidate | None:
     """The candidate that a found version is.
 
     A kernel is what the lock or device says it is: archives move on faster than facts. A version with more
@@ -246,7 +319,7 @@ def _match(universe: Universe, each: Found, found: list[Found]) -> Candidate | N
     return max(same or wider or within, key=lambda each: each[0], default=(version, None))[1]
 
 
-def _kernel(each: Found, text: str, found: list[Found], arch: str) -> Candidate:
+def _kernel(each: Found, text: str, found: Sequence[Found], arch: str) -> Candidate:
     """A kernel as found: of the suite, architecture and flavour that were found beside it."""
     beside = {other.item: other.text for other in found}
     written = {

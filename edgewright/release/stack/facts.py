@@ -67,7 +67,8 @@ class Row(Mapping[str, Any]):
         kind: The file it stands in.
         written: What the file says.
         source: The source, in words.
-        date: The day on which the source was read, such as 2026-11-21.
+        date: The day on which the source was read, such as 2026-11-21; empty for what stands in a
+            lock or on a device.
         verified: Whether it was read in the source, not recalled or inferred.
         place: FILE:LINE, for messages.
     """
@@ -96,7 +97,9 @@ class Row(Mapping[str, Any]):
     @property
     def told(self) -> str:
         """Source and date, for messages."""
-        return f"{self.source}; read {self.date}" if self.verified else f"{self.source} (not verified)"
+        if not self.verified:
+            return f"{self.source} (not verified)"
+        return f"{self.source}; read {self.date}" if self.date else self.source
 
     @property
     def key(self) -> tuple[Any, ...]:

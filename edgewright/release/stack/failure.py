@@ -46,6 +46,10 @@ def because(problem: Problem, wants: Sequence[Want]) -> tuple[tuple[str, ...], t
     for want in wants:
         if not any(want.fits(each.version) for each in problem.domains[want.item]):
             return _unheard(problem, want)
+    for item, candidates in problem.domains.items():
+        mine = [want for want in wants if want.item == item]
+        if not any(all(want.fits(each.version) for want in mine) for each in candidates):
+            return _contradiction(mine, candidates)
     known = problem.known()
     judged = known if _fails(known, wants, list(known.judges)) else problem
     kept = _least(list(wants), lambda some: _fails(judged, some, list(judged.judges)))
@@ -80,6 +84,18 @@ def _unheard(problem: Problem, want: Want) -> tuple[tuple[str, ...], tuple[str, 
         f"Because {want} is wanted ({want.origin}) and no fact names such a {want.item} ({there}), no stack"
         " fits." + ("" if one else " docs/how-to/add-a-fact.md tells how a fact is added."),
     ), ()
+
+
+def _contradiction(
+    wants: Sequence[Want], candidates: Sequence[Candidate]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Wants of one item that no version of it meets together."""
+    kept = _least(
+        list(wants),
+        lambda some: not any(all(want.fits(each.version) for want in some) for each in candidates),
+    )
+    told = ",\n  and ".join(f"{want} is wanted ({want.origin})" for want in kept)
+    return (f"Because {told},\n  and no {kept[0].item} is all of that, no stack fits.",), ()
 
 
 def _fails(problem: Problem, wants: Sequence[Want], pairs: Sequence[tuple[str, str]]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from edgewright.release.stack.answers import full, refused, row_of, unknown
+from edgewright.release.stack.answers import full, judged, row_of, unknown
 from edgewright.release.stack.model import Answer, Candidate, Judge
 from edgewright.release.stack.relations import Relations
 from edgewright.release.stack.version import Version
@@ -46,32 +46,41 @@ class JetsonRelations(Relations):
     def module_jetpack(self, module: Candidate, jetpack: Candidate) -> Answer:
         """JetPack supports the module's family."""
         row, jetson = row_of(jetpack), row_of(module)
-        family, families = jetson["family"], row["families"]
-        if family is None or families is None:
-            return unknown(f"no verified source names the modules of JetPack {jetpack.version}", row, jetson)
-        if family in families:
-            return full(f"JetPack {jetpack.version} is for {family}", row, jetson)
-        return refused(
-            f"JetPack {jetpack.version} is for {', '.join(families)}, not for {family}", row, jetson
+        family = jetson["family"]
+        return judged(
+            None if family is None else row["families"],
+            lambda families: family in families,
+            row,
+            jetson,
+            absent=f"no verified source names the modules of JetPack {jetpack.version}",
+            yes=f"JetPack {jetpack.version} is for {family}",
+            no=lambda families: f"JetPack {jetpack.version} is for {', '.join(families)}, not for {family}",
         )
 
     def jetpack_l4t(self, jetpack: Candidate, l4t: Candidate) -> Answer:
         """The L4T releases of a JetPack."""
         row = row_of(jetpack)
-        known = row["l4t"]
-        if not known:
-            return unknown(f"no verified source names the L4T of JetPack {jetpack.version}", row)
-        if any(Version.parse(each) == Version.parse(l4t.version) for each in known):
-            return full(f"JetPack {jetpack.version} is L4T {' or '.join(known)}", row)
-        return refused(f"JetPack {jetpack.version} is not L4T {l4t.version}", row)
+        return judged(
+            row["l4t"] or None,
+            lambda known: any(Version.parse(each) == Version.parse(l4t.version) for each in known),
+            row,
+            absent=f"no verified source names the L4T of JetPack {jetpack.version}",
+            yes=lambda known: f"JetPack {jetpack.version} is L4T {' or '.join(known)}",
+            no=f"JetPack {jetpack.version} is not L4T {l4t.version}",
+        )
 
     def jetpack_suite(self, jetpack: Candidate, suite: Candidate) -> Answer:
         """The Ubuntu that a JetPack is."""
         row = row_of(jetpack)
-        if row["suite"] is None:
-            return unknown(f"no verified source names the Ubuntu of JetPack {jetpack.version}", row)
         why = f"JetPack {jetpack.version} is Ubuntu {row['suite']}"
-        return full(why, row) if row["suite"] == suite.version else refused(why, row)
+        return judged(
+            row["suite"],
+            lambda known: known == suite.version,
+            row,
+            absent=f"no verified source names the Ubuntu of JetPack {jetpack.version}",
+            yes=why,
+            no=why,
+        )
 
     def jetpack_flavour(self, jetpack: Candidate, flavour: Candidate) -> Answer | None:
         """JetPack's own kernel; that for PREEMPT_RT depends on the L4T release."""
@@ -82,11 +91,15 @@ class JetsonRelations(Relations):
     def jetpack_part(self, jetpack: Candidate, part: Candidate) -> Answer:
         """The version of a part that a JetPack brings."""
         row = row_of(jetpack)
-        brings = row[part.item]
-        if brings is None:
-            return unknown(f"no verified source names the {part.item} of JetPack {jetpack.version}", row)
-        why = f"JetPack {jetpack.version} brings {part.item} {brings}"
-        return full(why, row) if Version.parse(brings) == Version.parse(part.version) else refused(why, row)
+        why = f"JetPack {jetpack.version} brings {part.item} {row[part.item]}"
+        return judged(
+            row[part.item],
+            lambda brings: Version.parse(brings) == Version.parse(part.version),
+            row,
+            absent=f"no verified source names the {part.item} of JetPack {jetpack.version}",
+            yes=why,
+            no=why,
+        )
 
     def l4t_flavour(self, l4t: Candidate, flavour: Candidate) -> Answer | None:
         """NVIDIA's kernel packages for PREEMPT_RT on a Jetson (a developer preview)."""
@@ -106,8 +119,11 @@ class JetsonRelations(Relations):
         major = Version.parse(l4t.version).major
         row = self.facts.one("jetson-firmware", firmware=int(firmware.version), l4t_major=major)
         why = f"L4T {major} on board firmware R{firmware.version}"
-        if row is None or row["fits"] is None:
-            return unknown(f"no verified source says that {why} boots", row)
-        if row["fits"]:
-            return full(f"{why} boots", row)
-        return refused(f"{why} does not boot; the firmware must be updated first", row)
+        return judged(
+            row["fits"] if row else None,
+            bool,
+            row,
+            absent=f"no verified source says that {why} boots",
+            yes=f"{why} boots",
+            no=f"{why} does not boot; the firmware must be updated first",
+        )

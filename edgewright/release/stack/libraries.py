@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from edgewright.release.stack.answers import full, minor, refused, row_of, unknown
+from edgewright.release.stack.answers import full, judged, minor, refused, row_of, unknown
 from edgewright.release.stack.model import Answer, Candidate
 from edgewright.release.stack.version import Version
 
@@ -61,12 +61,15 @@ class Libraries:
     def cuda_onnxruntime(self, cuda: Candidate, runtime: Candidate) -> Answer:
         """onnxruntime-gpu links the libraries of one CUDA major."""
         row, version = row_of(runtime), Version.parse(cuda.version)
-        if row["cuda_major"] is None:
-            return unknown(f"no verified source names the CUDA of onnxruntime-gpu {runtime.version}", row)
         why = f"onnxruntime-gpu {runtime.version} on PyPI links CUDA {row['cuda_major']}"
-        if row["cuda_major"] == version.major:
-            return full(why, row)
-        return refused(f"{why}, not CUDA {version.major}", row)
+        return judged(
+            row["cuda_major"],
+            lambda major: major == version.major,
+            row,
+            absent=f"no verified source names the CUDA of onnxruntime-gpu {runtime.version}",
+            yes=why,
+            no=f"{why}, not CUDA {version.major}",
+        )
 
     def tensorrt_onnxruntime(self, tensorrt: Candidate, runtime: Candidate) -> Answer:
         """onnxruntime's TensorRT provider links one libnvinfer.so; an older one may lack parts."""
@@ -124,24 +127,28 @@ class Libraries:
 
     def library_python(self, library: Candidate, python: Candidate) -> Answer:
         """There is a wheel for the Python."""
-        row = row_of(library)
-        pythons = row["pythons"]
-        name = f"{library.item} {library.version}"
-        if pythons is None:
-            return unknown(f"no verified source names the Pythons of {name}", row)
-        if python.version in pythons:
-            return full(f"{name} has a wheel for Python {python.version}", row)
-        return refused(f"{name} has wheels for Python {_span(pythons)} only", row)
+        row, name = row_of(library), f"{library.item} {library.version}"
+        return judged(
+            row["pythons"],
+            lambda pythons: python.version in pythons,
+            row,
+            absent=f"no verified source names the Pythons of {name}",
+            yes=f"{name} has a wheel for Python {python.version}",
+            no=lambda pythons: f"{name} has wheels for Python {_span(pythons)} only",
+        )
 
     def onnxruntime_cudnn(self, runtime: Candidate, cudnn: Candidate) -> Answer:
         """onnxruntime is built with one cuDNN major, and another does not work."""
         row, version = row_of(runtime), Version.parse(cudnn.version)
-        if row["cudnn_major"] is None:
-            return unknown(f"no verified source names the cuDNN of onnxruntime-gpu {runtime.version}", row)
         why = f"onnxruntime-gpu {runtime.version} is built with cuDNN {row['cudnn_major']}"
-        if row["cudnn_major"] == version.major:
-            return full(why, row)
-        return refused(f"{why}, and cuDNN {version.major} does not go with it", row)
+        return judged(
+            row["cudnn_major"],
+            lambda major: major == version.major,
+            row,
+            absent=f"no verified source names the cuDNN of onnxruntime-gpu {runtime.version}",
+            yes=why,
+            no=f"{why}, and cuDNN {version.major} does not go with it",
+        )
 
 
 def _either(numbers: list[int]) -> str:

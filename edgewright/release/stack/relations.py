@@ -15,7 +15,7 @@ import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from edgewright.release.stack.answers import full, minor, refused, row_of, sources_of, unknown
+from edgewright.release.stack.answers import full, judged, minor, refused, row_of, sources_of, unknown
 from edgewright.release.stack.facts import Facts, Row
 from edgewright.release.stack.libraries import Libraries
 from edgewright.release.stack.model import Answer, Candidate, Judge, Level
@@ -86,14 +86,15 @@ class Relations(Libraries):
 
     def arch_rows(self, arch: Candidate, library: Candidate) -> Answer:
         """Packages or wheels for the architecture are known."""
-        row = row_of(library)
-        if row["arches"] is None:
-            return unknown(
-                f"no verified source names the architectures of {library.item} {library.version}", row
-            )
-        if arch.version in row["arches"]:
-            return full(f"{library.item} {library.version} is published for {arch.version}", row)
-        return refused(f"{library.item} {library.version} is not published for {arch.version}", row)
+        row, name = row_of(library), f"{library.item} {library.version}"
+        return judged(
+            row["arches"],
+            lambda arches: arch.version in arches,
+            row,
+            absent=f"no verified source names the architectures of {name}",
+            yes=f"{name} is published for {arch.version}",
+            no=f"{name} is not published for {arch.version}",
+        )
 
     def gpu_driver(self, gpu: Candidate, driver: Candidate) -> Answer:
         """The driver drives the GPU: neither before its architecture came nor after it was dropped."""
@@ -119,12 +120,16 @@ class Relations(Libraries):
     def gpu_flavour(self, gpu: Candidate, flavour: Candidate) -> Answer:
         """The flavour of kernel modules drives the GPU."""
         card, row = self._architecture(gpu)
-        drives = row[f"{flavour.version}_modules"] if row else None
-        if row is None or drives is None:
-            return unknown(f"no verified source tells which kernel modules drive the {gpu.label}", card, row)
-        if drives:
-            return full(f"the {flavour.version} modules drive {row['name']}", card, row)
-        return refused(f"the {flavour.version} modules don't drive {row['name']}", card, row)
+        name = row["name"] if row else gpu.label
+        return judged(
+            row[f"{flavour.version}_modules"] if row else None,
+            bool,
+            card,
+            row,
+            absent=f"no verified source tells which kernel modules drive the {gpu.label}",
+            yes=f"the {flavour.version} modules drive {name}",
+            no=f"the {flavour.version} modules don't drive {name}",
+        )
 
     def gpu_cuda(self, gpu: Candidate, cuda: Candidate) -> Answer:
         """The toolkit has code for the GPU's compute capability."""
@@ -179,24 +184,27 @@ class Relations(Libraries):
 
     def suite_packages(self, suite: Candidate, package: Candidate) -> Answer:
         """Packages of this version are published for the suite."""
-        row = row_of(package)
-        if row["suites"] is None:
-            return unknown(
-                f"no verified source names the suites that {package.item} {package.version} is published for",
-                row,
-            )
-        if suite.version in row["suites"]:
-            return full(f"{package.item} {package.version} is published for {suite.version}", row)
-        return refused(f"{package} is published for {', '.join(row['suites'])}, not for {suite.version}", row)
+        row, name = row_of(package), f"{package.item} {package.version}"
+        return judged(
+            row["suites"],
+            lambda suites: suite.version in suites,
+            row,
+            absent=f"no verified source names the suites that {name} is published for",
+            yes=f"{name} is published for {suite.version}",
+            no=lambda suites: f"{package} is published for {', '.join(suites)}, not for {suite.version}",
+        )
 
     def suite_python(self, suite: Candidate, python: Candidate) -> Answer:
         """The suite's packages are for this Python."""
         row = self.facts.one("pythons", suite=suite.version)
-        if row is None or row["python"] is None:
-            return unknown(f"no verified source names the Python of {suite.version}", row)
-        if row["python"] == python.version:
-            return full(f"{suite.version} has Python {row['python']}", row)
-        return refused(f"{suite.version} has Python {row['python']}", row)
+        return judged(
+            row["python"] if row else None,
+            lambda known: known == python.version,
+            row,
+            absent=f"no verified source names the Python of {suite.version}",
+            yes=f"{suite.version} has Python {python.version}",
+            no=lambda known: f"{suite.version} has Python {known}",
+        )
 
     def flavour_kernel(self, flavour: Candidate, kernel: Candidate) -> Answer:
         """The kernel's package is of the flavour."""
@@ -222,9 +230,7 @@ class Relations(Libraries):
             return refused(f"{why}, and the waiver of {self.waiver.who} ended on {until}", row)
         lock = self._lock(driver)
         more = f"; {lock['fact']}" if lock else ""
-        return Answer(
-            Level.WAIVED, f"{why}, which the {self.waiver} sets aside{more}", sources_of((row, lock))
-        )
+        return Answer(Level.WAIVED, f"{why}{more}; set aside by the {self.waiver}", sources_of((row, lock)))
 
     def realtime_module(self, flavour: Candidate, module: Candidate) -> Answer | None:
         """On PREEMPT_RT the open modules should be new enough for their locks."""
@@ -316,11 +322,15 @@ class Relations(Libraries):
     def driver_toolkit(self, driver: Candidate, toolkit: Candidate) -> Answer:
         """The container toolkit's oldest driver."""
         row = row_of(toolkit)
-        if row["driver_min"] is None:
-            return unknown(f"no verified source names the driver of container-toolkit {toolkit.version}", row)
-        if Version.parse(driver.version) >= Version.parse(row["driver_min"]):
-            return full(f"container-toolkit {toolkit.version} needs driver {row['driver_min']} or newer", row)
-        return refused(f"container-toolkit {toolkit.version} needs driver {row['driver_min']} or newer", row)
+        why = f"container-toolkit {toolkit.version} needs driver {row['driver_min']} or newer"
+        return judged(
+            row["driver_min"],
+            lambda least: Version.parse(driver.version) >= Version.parse(least),
+            row,
+            absent=f"no verified source names the driver of container-toolkit {toolkit.version}",
+            yes=why,
+            no=why,
+        )
 
     def flavour_module(self, flavour: Candidate, module: Candidate) -> Answer:
         """The module's package is of the flavour."""

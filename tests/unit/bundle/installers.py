@@ -22,7 +22,7 @@ from edgewright.depot.blobs import BlobStore
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 HERE = Environment(PYTHON, "amd64")
 LOCK: Mapping[str, Any] = {"os": {"suite": "bookworm", "arch": "amd64"}}
-COLLECTIONS = ("community.crypto", "community.general")
+COLLECTIONS = ("community.crypto",)
 
 
 def wheel_bytes(members: Mapping[str, str | bytes]) -> bytes:

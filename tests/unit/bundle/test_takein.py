@@ -20,7 +20,7 @@ from edgewright.bundle.takein import CURRENT, TakeInResult, reclaim, release_nam
 from edgewright.bundle.verify import BundleRefused, open_bundle
 from edgewright.cli.main import main
 from edgewright.depot.build import verify_depot
-from edgewright.depot.manifest import DEPOT_FILE, load_depot
+from edgewright.depot.manifest import DEPOT_FILE, LAYOUT, load_depot
 from edgewright.errors import EdgewrightError, InputError
 from tests.unit.bundle.killing import changes, killed
 from tests.unit.bundle.small_release import make_release
@@ -81,7 +81,7 @@ def test_a_bundle_becomes_the_depot(site: Path, tmp_path: Path) -> None:
     told = load_depot(release)
     assert told["lock_sha256"] == index.lock_sha256
     assert told["key_sha256"] == index.depot["apt/edgewright-archive-key.asc"]
-    assert (told["release"], told["version"], told["layout"]) == ("label-reader", "1.0.0", 1)
+    assert (told["release"], told["version"], told["layout"]) == ("label-reader", "1.0.0", LAYOUT)
     assert sorted(path.name for path in (tmp_path / "depots").iterdir()) == [CURRENT, "releases"]
 
 

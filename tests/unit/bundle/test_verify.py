@@ -240,7 +240,7 @@ def test_swap_between_check_and_use(made: Made, tmp_path: Path) -> None:
 def test_file_changes_while_it_is_read(
     made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
-    monkeypatch.setattr(transfer, "CHUNK", 500)
+    monkeypatch.setattr(transfer, "_buffer", lambda: memoryview(bytearray(500)))
     path = made.stick / DEB
 
     class Cutter(Progress):

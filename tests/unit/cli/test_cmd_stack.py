@@ -124,6 +124,50 @@ def test_check_of_the_example_release(capsys: pytest.CaptureFixture[str]) -> Non
     assert f"{RELEASE}: fits (profile x86_vm)" in text
 
 
+class TestLockWithStack:
+    """A lock that names profiles and a waiver of its own."""
+
+    LOCK = ROOT / "releases" / "label-reader-t4"
+
+    def test_it_fits_by_its_own_profile_and_waiver(self, capsys: pytest.CaptureFixture[str]) -> None:
+        code, text = run(capsys, "check", str(self.LOCK), "--on", "2026-11-21")
+        assert code == 0
+        assert "driver             535.309.01" in text
+        assert "module-flavour     proprietary" in text
+        assert "WAIVER: Ada Example, line engineering answers for it until 2027-06-30" in text
+        assert f"{self.LOCK} on bookworm/amd64: fits (profile x86_t4)" in text
+
+    def test_its_waiver_ends(self, capsys: pytest.CaptureFixture[str]) -> None:
+        code, text = run(capsys, "check", str(self.LOCK), "--on", "2027-07-01")
+        assert code == 1
+        assert "the waiver of Ada Example, line engineering ended on 2027-06-30" in text
+
+    def test_another_profile_is_judged_by_the_artefacts(self, capsys: pytest.CaptureFixture[str]) -> None:
+        code, text = run(capsys, "check", str(self.LOCK), "--profile", "x86_l4", "--json")
+        document = json.loads(text)
+        assert code == 1
+        assert "module" not in document["items"]
+        assert any("carries no waiver" in each["why"] for each in document["answers"])
+
+    def test_what_was_chosen_must_be_what_the_artefacts_are(
+        self, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    ) -> None:
+        text = (self.LOCK / "release.lock.yml").read_text()
+        path = tmp_path / "release.lock.yml"
+        path.write_text(text.replace("\n    driver: 535.309.01\n", "\n    driver: 535.261.03\n"))
+        code, told = run(capsys, "check", str(path), "--on", "2026-11-21")
+        assert code == 1
+        assert "driver is 535.309.01 by package libcuda1, and 535.261.03 by nvidia.chosen of x86_t4" in told
+
+    def test_a_target_that_the_lock_has_not(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+        text = (self.LOCK / "release.lock.yml").read_text()
+        path = tmp_path / "release.lock.yml"
+        path.write_text(text.replace("target: bookworm/amd64", "target: trixie/amd64"))
+        code, told = run(capsys, "check", str(path))
+        assert code == 2
+        assert "nvidia[0]: target 'trixie/amd64' is none of bookworm/amd64" in told
+
+
 def test_what_was_solved_is_checked_from_standard_input(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -182,6 +226,14 @@ class TestRelease:
         assert code == 1
         assert "the waiver of A. Person ended on 2027-06-30" in text
 
+    def test_its_wants_count(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+        waiver = {"who": "x", "why": "x", "until": "2999-12-31"}
+        wants = ["driver==535.309.01", "cuda>=13"]
+        path = release_with(tmp_path, profiles=["x86_t4"], want=wants, rt_waiver=waiver)
+        code, text = run(capsys, "solve", "--profile", "x86_t4", "--release", str(path))
+        assert code == 1
+        assert f"cuda>=13 is wanted ({path / 'release.yml'}:" in text
+
     def test_a_waiver_without_a_name_is_refused(
         self, capsys: pytest.CaptureFixture[str], tmp_path: Path
     ) -> None:
@@ -196,7 +248,7 @@ class TestRelease:
         path = release_with(tmp_path, rt_waiver={"who": "x", "why": "x", "until": "someday"})
         code, text = run(capsys, "solve", "--profile", "x86_t4", "--release", str(path))
         assert code == 2
-        assert "nvidia.rt_waiver: until: expected a day such as 2027-06-30, got 'someday'" in text
+        assert "nvidia.rt_waiver.until: expected a date such as 2027-06-30, got 'someday'" in text
 
 
 def test_a_sites_profile_and_facts_are_used(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from edgewright.depot.build import build_depot
 from edgewright.depot.keys import ReleaseKey
 from edgewright.depot.manifest import load_depot
 from edgewright.depot.serve import DepotService, ServeOptions, render_config, worker_user
-from edgewright.depot.trees import Linked, oci_tree, pypi_tree
+from edgewright.depot.trees import Linked, apt_tree, oci_tree, pypi_tree
 from edgewright.errors import InputError, IntegrityError
 from edgewright.release.ocitar import INDEX_TYPE, MANIFEST_TYPE, Entry, make_image, write_layer
 
@@ -92,6 +92,50 @@ def test_a_release_key_is_made_once_and_signs(tmp_path: Path, capsys: pytest.Cap
     )
     assert refused.returncode != 0
     assert b"BAD signature" in refused.stderr
+
+
+def test_a_file_is_signed_once_and_its_signature_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = ReleaseKey(tmp_path / "keys")
+    key.ensure()
+    data = b"Origin: Edgewright\nDate: Mon, 19 Nov 2035 02:12:54 UTC\n"  # later than the key
+    first = key.sign(data)
+    kept = list((tmp_path / "keys" / "signatures").iterdir())
+    assert len(kept) == 1
+    with monkeypatch.context() as patch:
+        patch.setattr("edgewright.depot.keys._gpg", _never)
+        assert ReleaseKey(tmp_path / "keys").sign(data) == first
+        with pytest.raises(AssertionError):
+            key.sign(data + b"Label: another\n")
+    for damage in (b"", b"[]", b"{}", kept[0].read_bytes().replace(b"BEGIN PGP SIGNATURE", b"BEGIN PGP 5")):
+        kept[0].write_bytes(damage)
+        assert key.sign(data) == first, "a damaged one is made anew, with the same bytes"
+    other = ReleaseKey(tmp_path / "other")
+    other.ensure()
+    (tmp_path / "other" / "signatures").symlink_to(tmp_path / "keys" / "signatures")
+    assert other.sign(data) != first, "another key's signature is not taken"
+
+
+def _never(*_: object) -> bytes:
+    raise AssertionError("gpg was asked")
+
+
+def test_the_repository_s_label_is_the_same_in_every_release(tmp_path: Path) -> None:
+    """apt refuses to update from a repository whose Origin, Label or Codename changed."""
+    key = ReleaseKey(tmp_path / "keys")
+    fields = []
+    for name, version in (("one", "1.0.0"), ("two", "2.0.0")):
+        lock = {
+            "release": {"name": name, "version": version},
+            "os": {"suite": "bookworm", "arch": "amd64"},
+            "apt": {"date": "Thu, 19 Nov 2026 02:12:54 UTC", "packages": []},
+        }
+        release = apt_tree(lock, key, BlobStore(tmp_path / "blobs"))["apt/dists/bookworm/Release"]
+        assert isinstance(release, bytes)
+        told = dict(line.split(": ", 1) for line in release.decode().splitlines() if ": " in line)
+        fields.append({field: told[field] for field in ("Origin", "Label", "Suite", "Codename")})
+    assert fields[0] == fields[1]
 
 
 def test_a_directory_that_is_no_depot_is_left_alone(tmp_path: Path) -> None:

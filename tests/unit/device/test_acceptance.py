@@ -65,6 +65,53 @@ def test_asks_for_a_new_acceptance(variables: dict[str, Any], changes: dict[str,
     assert "another release" in found[0].why
 
 
+NVIDIA = {
+    "profile": PROFILE["name"],
+    "target": "bookworm/amd64",
+    "chosen": {"arch": "amd64", "gpu": "t4", "driver": "535.309.01"},
+    "waiver": {"who": "Ada", "why": "the line", "until": "2027-06-30"},
+}
+CARD = {**PROFILE, "arch": "amd64", "gpu": "nvidia", "gpu_model": "t4"}
+
+
+def _with_card(**changes: Any) -> dict[str, Any]:
+    content = lock(nvidia=[{**NVIDIA, **changes}], os={"suite": "bookworm", "arch": "amd64"})
+    return acceptance.want(VARIABLES, CARD, content)
+
+
+def test_the_plan_names_the_waiver_that_the_device_leans_on() -> None:
+    assert _with_card()["plan"]["waivers"] == [
+        {
+            "what": "NVIDIA's driver on PREEMPT_RT",
+            "who": "Ada",
+            "why": "the line",
+            "until": "2027-06-30",
+        }
+    ]
+    assert _with_card(waiver=None)["plan"]["waivers"] == want()["plan"]["waivers"] == []
+
+
+def test_another_stack_or_waiver_asks_for_a_new_acceptance() -> None:
+    found = {
+        want()["accepted_for"],
+        _with_card()["accepted_for"],
+        _with_card(waiver=None)["accepted_for"],
+        _with_card(waiver={**NVIDIA["waiver"], "until": "2028-06-30"})["accepted_for"],
+        _with_card(chosen={**NVIDIA["chosen"], "driver": "535.261.03"})["accepted_for"],
+    }
+    assert len(found) == 5
+
+
+def test_where_nothing_shall_use_the_gpu_no_waiver_is_leant_on() -> None:
+    content = lock(nvidia=[NVIDIA], os={"suite": "bookworm", "arch": "amd64"})
+    plan = acceptance.want({**VARIABLES, "nvidia_managed": False}, CARD, content)["plan"]
+    assert plan["waivers"] == []
+
+
+def test_without_an_nvidia_gpu_the_locked_stack_does_not_count() -> None:
+    assert want(nvidia=[NVIDIA]) == want()
+
+
 def test_how_it_is_measured_asks_for_no_new_acceptance() -> None:
     changes = {
         "acceptance_duration_s": 3600.0,

@@ -53,7 +53,43 @@ def test_a_lock_is_given_out_as_it_is(tmp_path: Path) -> None:
     assert load_lock(path) == GOOD
 
 
+STACK = {
+    "profile": "x86_t4",
+    "target": "bookworm/amd64",
+    "chosen": {"arch": "amd64", "suite": "bookworm", "kernel-flavour": "rt"},
+    "waiver": {"who": "Ada", "why": "the line", "until": "2027-06-30"},
+}
+
+
+def _with_stack(**changes: object) -> str:
+    return yaml.safe_dump({**GOOD, "nvidia": [{**STACK, **changes}]})
+
+
+def test_a_lock_with_an_nvidia_stack_is_given_out_as_it_is() -> None:
+    assert parse_lock(_with_stack(), "x")["nvidia"] == [STACK]
+    assert parse_lock(_with_stack(waiver=None), "x")["nvidia"][0]["waiver"] is None
+
+
 BAD = {
+    "NVIDIA no list": (yaml.safe_dump({**GOOD, "nvidia": {}}), "nvidia: expected a list, got dict"),
+    "NVIDIA of no profile": (_with_stack(profile=""), "nvidia[0]: profile: expected text, got ''"),
+    "nothing chosen": (_with_stack(chosen=None), "nvidia[0]: chosen: expected a mapping with arch"),
+    "a version that is a number": (
+        _with_stack(chosen={**STACK["chosen"], "cuda": 12.2}),  # type: ignore[dict-item]
+        "nvidia[0]: chosen: cuda: expected text, got 12.2",
+    ),
+    "a waiver cut out": (
+        yaml.safe_dump({**GOOD, "nvidia": [{k: v for k, v in STACK.items() if k != "waiver"}]}),
+        "nvidia[0]: waiver: expected a mapping with who, why, until, got str",
+    ),
+    "a waiver without a name": (
+        _with_stack(waiver={"why": "x", "until": "2027-06-30"}),
+        "nvidia[0]: waiver: who: expected text, got None",
+    ),
+    "a waiver until no day": (
+        _with_stack(waiver={"who": "x", "why": "x", "until": "2027-02-30"}),
+        "nvidia[0]: waiver: until: expected a day such as 2027-06-30, got '2027-02-30'",
+    ),
     "not YAML": ("a: [", "is not YAML"),
     "cut short": (yaml.safe_dump(GOOD)[:60], "expected"),
     "empty": ("", "expected a mapping of keys, got NoneType"),

@@ -124,6 +124,23 @@ def test_summary_says_what_a_person_asks() -> None:
         assert words in text
 
 
+def test_a_waiver_stands_in_the_record_and_on_its_page(tmp_path: Path) -> None:
+    waiver = {"what": "NVIDIA's driver on PREEMPT_RT", "who": "Ada", "why": "the line", "until": "2027-06-30"}
+    plan = {**WANT["plan"], "waivers": [waiver]}
+    made = records.build("reader-01", WANT["accepted_for"], plan, LABELS, measurement())
+    again = records.load(records.write(made, tmp_path))
+    assert again["waivers"] == [waiver]
+    lines = summary(again).splitlines()
+    told = "WAIVER       NVIDIA's driver on PREEMPT_RT: Ada answers for it until 2027-06-30: the line"
+    assert lines.index(told) < next(number for number, line in enumerate(lines) if line.startswith("kernel "))
+
+
+def test_a_record_of_before_waivers_is_still_one(tmp_path: Path) -> None:
+    made = records.build("reader-01", WANT["accepted_for"], WANT["plan"], LABELS, measurement())
+    assert made.pop("waivers") == []
+    assert "WAIVER" not in summary(records.load(records.write(made, tmp_path)))
+
+
 def test_written_once_and_never_replaced(tmp_path: Path) -> None:
     first = records.write(build(), tmp_path)
     second = records.write(build(), tmp_path)

@@ -54,12 +54,29 @@ def _date(lock: dict[str, Any]) -> None:
     lock["apt"]["date"] = "Fri, 20 Nov 2026 02:12:54 UTC"
 
 
+def _solve(lock: dict[str, Any]) -> None:
+    lock["nvidia"] = [_stack()]
+
+
+def _stack(**chosen: str) -> dict[str, Any]:
+    return {
+        "profile": "x86_t4",
+        "target": "bookworm/amd64",
+        "origin": "debian",
+        "chosen": {"arch": "amd64", "driver": "535.309.01", "cuda": "12.2.2", **chosen},
+        "unlocked": [],
+        "warnings": [],
+        "waiver": {"who": "Ada", "why": "the line", "until": "2027-06-30"},
+    }
+
+
 CHANGES: dict[str, tuple[Callable[[dict[str, Any]], None], str, int]] = {
     "package upgraded": (_upgrade, "1 package (openssl {openssl} -> 9.9-1)", 7),
     "package gone": (_drop, "1 package (podman gone)", 0),
     "licence changed": (_relicense, "1 wheel ({wheel})", 0),
     "image rebuilt": (_rebuild, "1 image (edgewright/runtime)", 0),
     "file supplied": (_supply, "1 file (firmware.bin new)", 10),
+    "stack solved": (_solve, "the NVIDIA stack (x86_t4 stack new, driver 535.309.01, cuda 12.2.2)", 0),
     "another day": (_date, "other fields", 0),
 }
 
@@ -78,6 +95,35 @@ def test_what_moved_is_told_in_one_line(case: str, lock: dict[str, Any]) -> None
     assert bool(diff)
     assert not diff_locks(new, new)
     assert diff_locks(new, new).summary() == "nothing"
+
+
+STACKS: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "other versions": (
+        _stack(driver="535.261.03", tensorrt="10.6.0"),
+        ["driver 535.309.01 -> 535.261.03", "tensorrt new, 10.6.0"],
+    ),
+    "a longer waiver": (
+        {**_stack(), "waiver": {"who": "Ada", "why": "the line", "until": "2028-06-30"}},
+        ["waiver of Ada until 2027-06-30 (the line) -> of Ada until 2028-06-30 (the line)"],
+    ),
+    "no waiver": ({**_stack(), "waiver": None}, ["waiver gone"]),
+    "other reasons": ({**_stack(), "unlocked": ["cuda"]}, ["reasons 0 warnings -> 0 warnings"]),
+}
+
+
+@pytest.mark.parametrize("case", STACKS)
+def test_what_moved_in_the_nvidia_stack_is_told_by_item(case: str, lock: dict[str, Any]) -> None:
+    new, words = STACKS[case]
+    diff = diff_locks({**lock, "nvidia": [_stack()]}, {**lock, "nvidia": [new]})
+    sentences = [f"nvidia x86_t4 on bookworm/amd64: {each}" for each in words]
+    assert diff.sentences() == sentences
+    assert all(sentence in diff.table() for sentence in sentences)
+    assert [each["item"] for each in diff.as_json()["stack"]] == [each.split()[0] for each in words]
+
+
+def test_a_stack_that_is_gone_is_told(lock: dict[str, Any]) -> None:
+    diff = diff_locks({**lock, "nvidia": [_stack()]}, lock)
+    assert diff.sentences() == ["nvidia x86_t4 on bookworm/amd64: stack gone"]
 
 
 def test_counts_stay_short_when_much_moved(lock: dict[str, Any]) -> None:

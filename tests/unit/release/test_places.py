@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from edgewright.errors import InputError
-from edgewright.release.documents import RELEASE_FILE, load_release, read_release
+from edgewright.release.documents import load_release
 from edgewright.release.licences import (
     expression_fault,
     forbidden,
@@ -20,36 +20,7 @@ from edgewright.release.licences import (
     words_forbid,
 )
 from edgewright.release.yamlmarks import read_marked
-
-TEXT = """\
-schema: edgewright.release/v1
-name: tiny
-version: 1.0.0
-os:
-  family: debian
-  suite: bookworm
-  arch: amd64
-  kernel: linux-image-rt-amd64
-apt:
-  sources:
-    - {uri: "archive:debian", suites: [bookworm], components: [main]}
-  packages: [openssl]
-  bootstrap: [openssl]
-python: {version: "3.11", platforms: [any], requirements: []}
-files:
-  - name: tool.deb
-    path: supplied/tool.deb
-    sha256: "0000000000000000000000000000000000000000000000000000000000000000"
-    licence: MIT
-images:
-  runtime: {name: tiny/runtime, licence: MIT, debs: []}
-  models: []
-  extra:
-    - name: tiny/tool
-      version: "1"
-      licence: MIT
-      from: {kind: registry, reference: "registry.example/tool:1"}
-"""
+from tests.unit.release.tiny import Folder
 
 ZEROS = "0" * 64
 
@@ -113,42 +84,62 @@ BAD = {
         27,
         "kind oci-archive: missing 'sha256' (sha256 of the archive file",
     ),
+    "wants for no profile": ("apt:\n", "nvidia: {want: [cuda]}\napt:\n", 9, "missing 'nvidia.profiles': name the hardware"),
+    "no profiles": ("apt:\n", "nvidia: {profiles: []}\napt:\n", 9, "nvidia.profiles: [] should be non-empty"),
+    "a profile twice": ("apt:\n", "nvidia:\n  profiles: [a, a]\napt:\n", 10, "has non-unique elements"),
+    "a profile's path": ("apt:\n", "nvidia:\n  profiles:\n    - a/b.yml\napt:\n", 11, "(name of a hardware profile, such as x86_t4)"),
+    "a want for no item": (
+        "apt:\n",
+        "nvidia:\n  profiles: [x86_t4]\n  want:\n    - cudda==12.4\napt:\n",
+        12,
+        "there is no item 'cudda', did you mean cuda?",
+    ),
+    "a want that compares nothing": (
+        "apt:\n",
+        'nvidia:\n  profiles: [x86_t4]\n  want: ["cuda=>12"]\napt:\n',
+        11,
+        "is no comparison; write it as `tensorrt>=10,<11`",
+    ),
+    "a waiver for real time until no day": (
+        "apt:\n",
+        "nvidia:\n  rt_waiver:\n    who: me\n    why: y\n    until: soon\napt:\n",
+        13,
+        "nvidia.rt_waiver.until: expected a date such as 2027-06-30, got 'soon'",
+    ),
+    "a waiver for real time without a reason": (
+        "apt:\n", "nvidia:\n  rt_waiver: {who: me, until: 2027-01-31}\napt:\n", 10, "nvidia.rt_waiver: missing 'why'"
+    ),
     "a key of another kind": ("{kind: registry, ", "{kind: registry, path: a.tar, ", 27, "has no key 'path'"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_a_complaint_names_its_line(case: str, tmp_path: Path) -> None:
+def test_a_complaint_names_its_line(case: str, folder: Folder) -> None:
     old, new, line, words = BAD[case]
-    assert TEXT.count(old) >= 1
-    (tmp_path / RELEASE_FILE).write_text(TEXT.replace(old, new, 1))
     with pytest.raises(InputError) as told:
-        load_release(tmp_path)
-    assert f"{tmp_path / RELEASE_FILE}:{line}: " in str(told.value)
+        folder.read((old, new))
+    assert f"{folder.file}:{line}: " in str(told.value)
     assert words in str(told.value)
 
 
-def test_all_complaints_are_told_at_once_in_the_order_of_the_lines(tmp_path: Path) -> None:
-    text = TEXT.replace("arch: amd64", "arch: vax").replace("name: tiny\n", "name: Tiny\nnme: x\n")
-    (tmp_path / RELEASE_FILE).write_text(text)
+def test_all_complaints_are_told_at_once_in_the_order_of_the_lines(folder: Folder) -> None:
     with pytest.raises(InputError) as told:
-        load_release(tmp_path)
+        folder.read(("arch: amd64", "arch: vax"), ("name: tiny\n", "name: Tiny\nnme: x\n"))
     assert [int(line) for line in re.findall(r"release\.yml:(\d+):", str(told.value))] == [2, 3, 8]
 
 
-def test_the_tiny_release_is_right_and_its_places_are_known(tmp_path: Path) -> None:
-    (tmp_path / RELEASE_FILE).write_text(TEXT)
-    marked, _ = read_release(tmp_path)
-    assert marked.place("os", "arch") == f"{tmp_path / RELEASE_FILE}:7"
+def test_the_tiny_release_is_right_and_its_places_are_known(folder: Folder) -> None:
+    marked = folder.read()
+    assert marked.place("os", "arch") == f"{folder.file}:7"
     assert marked.line("images", "extra", 0, "licence") == 26
     assert marked.line("apt", "packages", 7) == 12, "the nearest place above"
     assert marked.line("nothing") == 1
 
 
-def test_bytes_that_are_no_text_are_refused_with_their_line(tmp_path: Path) -> None:
-    (tmp_path / RELEASE_FILE).write_bytes(b"schema: x\nname: \xff\xfe\n")
+def test_bytes_that_are_no_text_are_refused_with_their_line(folder: Folder) -> None:
+    folder.file.write_bytes(b"schema: x\nname: \xff\xfe\n")
     with pytest.raises(InputError, match=r"release\.yml:2: it is not YAML: .*save it as UTF-8"):
-        load_release(tmp_path)
+        load_release(folder.path)
 
 
 def test_aliases_give_their_anchors_value_and_cannot_explode(tmp_path: Path) -> None:
@@ -191,17 +182,32 @@ def test_words_of_packages(words: str, refused: bool) -> None:
     assert (words_forbid(words) is not None) == refused
 
 
-def test_a_waiver_lets_pass_until_its_day(tmp_path: Path) -> None:
-    text = TEXT.replace("    licence: MIT\n", f"    licence: LicenseRef-NVIDIA-SLA\n{WAIVER}", 1)
-    text = text.replace(
-        "requirements: []}", "requirements: [], waivers: {tensorrt: {who: me, why: y, until: 2026-01-01}}}"
-    )
-    (tmp_path / RELEASE_FILE).write_text(text)
-    release, _ = load_release(tmp_path)
+def test_a_waiver_lets_pass_until_its_day(folder: Folder) -> None:
+    release = folder.read(
+        ("    licence: MIT\n", f"    licence: LicenseRef-NVIDIA-SLA\n{WAIVER}"),
+        ("requirements: []}", "requirements: [], waivers: {tensorrt: {who: me, why: y, until: 2026-01-01}}}"),
+    ).content
     assert dict(waivers(release)) == {
         ("python", "waivers", "tensorrt"): {"who": "me", "why": "y", "until": "2026-01-01"},
         ("files", 0): {"who": "Legal", "why": "contract 7", "until": "2027-01-31"},
     }
     refuse_expired(release, "release.yml", datetime.date(2026, 1, 1))
     with pytest.raises(InputError, match=r"python\.waivers\.tensorrt: the waiver of me ended on 2026-01-01"):
+        refuse_expired(release, "release.yml", datetime.date(2026, 1, 2))
+
+
+def test_the_waiver_of_a_locked_stack_ends_and_none_is_none() -> None:
+    waiver = {"who": "me", "why": "y", "until": "2026-01-01"}
+    lock = {"nvidia": [{"profile": "a", "waiver": None}, {"profile": "b", "waiver": waiver}]}
+    assert dict(waivers(lock)) == {("nvidia", 1): waiver}
+    with pytest.raises(InputError, match=r"nvidia\.1: the waiver of me ended on 2026-01-01"):
+        refuse_expired(lock, "release.lock.yml", datetime.date(2026, 1, 2))
+
+
+def test_the_waiver_for_real_time_ends_as_others_do(folder: Folder) -> None:
+    release = folder.read(
+        ("apt:\n", "nvidia: {rt_waiver: {who: me, why: y, until: 2026-01-01}}\napt:\n")
+    ).content
+    refuse_expired(release, "release.yml", datetime.date(2026, 1, 1))
+    with pytest.raises(InputError, match=r"nvidia\.rt_waiver: the waiver of me ended on 2026-01-01"):
         refuse_expired(release, "release.yml", datetime.date(2026, 1, 2))

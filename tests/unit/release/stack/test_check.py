@@ -129,6 +129,44 @@ def test_a_devices_have_is_read() -> None:
     assert "the release carries no waiver" in reasons(verdict)
 
 
+def test_a_devices_whole_area_is_judged_by_its_names() -> None:
+    nvidia = {
+        "driver": "535.309.01",
+        "module": "535.309.01",
+        "module_flavour": "proprietary",
+        "cuda": "12.2",
+        "cudnn": "9.17.0.29",
+        "tensorrt": "10.6.0.26",
+        "container_toolkit": "1.18.2",
+        "firmware": None,
+        "l4t": None,
+        "gpus": ["t4"],
+    }
+    kernel = {"release": "6.1.0-56-amd64", "realtime": False}
+    verdict = check(universe_of("x86_t4"), items_of_have({"kernel": kernel, "nvidia": nvidia}))
+    assert verdict.ok, reasons(verdict)
+    shown = {item: each.version for item, each in verdict.judged.items()}
+    assert {item: shown[item] for item in ("cuda", "cudnn", "tensorrt", "container-toolkit", "module")} == {
+        "cuda": "12.2.2",
+        "cudnn": "9.17.0",
+        "tensorrt": "10.6.0",
+        "container-toolkit": "1.18.2",
+        "module": "535.309.01",
+    }
+    worse = items_of_have({"nvidia": {**nvidia, "cuda": "11.8", "module": "535.261.03"}})
+    told = reasons(check(universe_of("x86_t4"), worse))
+    assert "cuDNN 9.17.0 is built for CUDA 12 or 13, not for CUDA 11" in told
+    assert "nvidia-kernel-dkms is 535.261.03 where the driver is 535.309.01" in told
+
+
+def test_a_jetsons_whole_area_is_judged_by_its_names() -> None:
+    nvidia = {"l4t": "36.4.3", "firmware": "35", "cuda": "12.6", "tensorrt": "10.3.0.30", "driver": None}
+    verdict = check(universe_of("orin_nano_8gb"), items_of_have({"nvidia": nvidia}))
+    assert [each.answer.why for each in verdict.refused] == [
+        "L4T 36 on board firmware R35 does not boot; the firmware must be updated first"
+    ]
+
+
 def test_a_jetson_with_an_unknown_l4t_is_not_known() -> None:
     verdict = check(
         universe_of("orin_nano_8gb"), items_of_have({"nvidia": {"l4t": "36.9.9", "cuda": "12.6"}})

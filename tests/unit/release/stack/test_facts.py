@@ -13,12 +13,30 @@ from edgewright.errors import InputError
 from edgewright.release.stack.facts import KINDS, carried_facts, load_facts
 
 
-@pytest.fixture
-def facts(tmp_path: Path) -> Path:
+class Copy:
     """A copy of the carried facts, to damage."""
-    copy = tmp_path / "facts"
-    shutil.copytree(carried_facts(), copy)
-    return copy
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        shutil.copytree(carried_facts(), path)
+
+    def edit(self, kind: str, old: str, new: str) -> None:
+        """Replace the first of a text, which must be there."""
+        file = self.path / f"{kind}.yml"
+        text = file.read_text()
+        assert old in text
+        file.write_text(text.replace(old, new, 1))
+
+    def refused(self) -> str:
+        """Why the facts are not read."""
+        with pytest.raises(InputError) as caught:
+            load_facts(self.path)
+        return str(caught.value)
+
+
+@pytest.fixture
+def facts(tmp_path: Path) -> Copy:
+    return Copy(tmp_path / "facts")
 
 
 def test_every_kind_is_carried_with_source_and_date() -> None:
@@ -94,51 +112,39 @@ DAMAGE = {
 
 @pytest.mark.parametrize(("old", "new", "kind", "message"), DAMAGE.values(), ids=DAMAGE)
 def test_a_bad_file_is_refused_with_its_line(
-    facts: Path, old: str, new: str, kind: str, message: str
+    facts: Copy, old: str, new: str, kind: str, message: str
 ) -> None:
-    path = facts / f"{kind}.yml"
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new, 1))
-    with pytest.raises(InputError) as caught:
-        load_facts(facts)
-    assert message in str(caught.value)
-    assert f"{kind}.yml" in str(caught.value)
+    facts.edit(kind, old, new)
+    told = facts.refused()
+    assert message in told
+    assert f"{kind}.yml" in told
 
 
-def test_the_line_is_that_of_the_fault(facts: Path) -> None:
-    path = facts / "cuda.yml"
-    lines = path.read_text().split("\n")
-    number = next(index for index, line in enumerate(lines) if '"12.4.0"' in line)
-    lines[number] = lines[number].replace('"12.4.0"', '"twelve"')
-    path.write_text("\n".join(lines))
-    with pytest.raises(InputError, match=rf"cuda\.yml:{number + 1}: release: "):
-        load_facts(facts)
+def test_the_line_is_that_of_the_fault(facts: Copy) -> None:
+    lines = (facts.path / "cuda.yml").read_text().split("\n")
+    number = next(index for index, line in enumerate(lines, 1) if '"12.4.0"' in line)
+    facts.edit("cuda", '"12.4.0"', '"twelve"')
+    assert f"cuda.yml:{number}: release: " in facts.refused()
 
 
-def test_an_unused_source_is_refused(facts: Path) -> None:
-    path = facts / "cuda.yml"
-    path.write_text(path.read_text().replace("sources:\n", "sources:\n  nobody: a page\n", 1))
-    with pytest.raises(InputError, match="source 'nobody' is named by no row"):
-        load_facts(facts)
+def test_an_unused_source_is_refused(facts: Copy) -> None:
+    facts.edit("cuda", "sources:\n", "sources:\n  nobody: a page\n")
+    assert "source 'nobody' is named by no row" in facts.refused()
 
 
-def test_a_missing_file_is_told(facts: Path) -> None:
-    (facts / "cudnn.yml").unlink()
-    with pytest.raises(InputError, match=r"missing cudnn\.yml"):
-        load_facts(facts)
+def test_a_missing_file_is_told(facts: Copy) -> None:
+    (facts.path / "cudnn.yml").unlink()
+    assert "missing cudnn.yml" in facts.refused()
 
 
-def test_a_file_of_no_kind_is_told(facts: Path) -> None:
-    (facts / "rumours.yml").write_text("schema: x\n")
-    with pytest.raises(InputError, match=r"rumours\.yml is of no known kind"):
-        load_facts(facts)
+def test_a_file_of_no_kind_is_told(facts: Copy) -> None:
+    (facts.path / "rumours.yml").write_text("schema: x\n")
+    assert "rumours.yml is of no known kind" in facts.refused()
 
 
-def test_a_document_that_is_no_mapping_is_told(facts: Path) -> None:
-    (facts / "cudnn.yml").write_text("- 1\n")
-    with pytest.raises(InputError, match=r"expected schema: edgewright\.facts/v1 and kind: cudnn"):
-        load_facts(facts)
+def test_a_document_that_is_no_mapping_is_told(facts: Copy) -> None:
+    (facts.path / "cudnn.yml").write_text("- 1\n")
+    assert "expected schema: edgewright.facts/v1 and kind: cudnn" in facts.refused()
 
 
 @pytest.mark.parametrize("kind", KINDS)

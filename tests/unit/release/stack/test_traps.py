@@ -172,6 +172,15 @@ def test_what_no_fact_names_is_refused_by_name(profile: str, wants: str, words: 
     assert words in "\n".join(outcome.because)
 
 
+def test_wants_that_contradict_each_other_are_told_alone() -> None:
+    outcome = solved("x86_t4", "tensorrt>=10 cuda<13 driver>=535 cuda==13.0")
+    (told,) = outcome.because
+    assert told == (
+        "Because cuda<13 is wanted (--want),\n  and cuda==13.0 is wanted (--want),\n  and no cuda is all of"
+        " that, no stack fits."
+    )
+
+
 def test_cuda_12_4_with_535_is_minor_version_compatible() -> None:
     outcome = solved("x86_t4", "suite==bookworm cuda==12.4 driver<536")
     assert versions(outcome)["driver"] == "535.309.01"

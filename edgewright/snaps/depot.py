@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Snaps in the depot, and their check wherever a bundle is verified or taken in.
+
+    snaps/index.json          schema edgewright.snaps/v1: the release's snaps, what each must be
+    snaps/NAME_REVISION.snap  as the store published it
+    snaps/NAME_REVISION.assert  account, account-key, snap-declaration, snap-revision: what `snap ack` takes
+
+The bundle's own signatures say that these are the bytes that the release's builder put there. The check here
+says more: that the store's publisher made each snap, by the assertions alone and up to snapd's own root key,
+so that a builder's mistake is found before a device is touched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jsonschema
+
+from edgewright.depot.progress import Progress, say
+from edgewright.depot.trees import Linked, Tree
+from edgewright.errors import IntegrityError
+from edgewright.release.ocitar import canonical_json
+from edgewright.snaps.assertion import MAX_FILE_BYTES
+from edgewright.snaps.grade import DANGEROUS, notice
+from edgewright.snaps.inputs import Hashed, check_snap, hash_snap
+from edgewright.snaps.openpgp import encode_digest
+from edgewright.snaps.refusal import SnapRefused
+
+if TYPE_CHECKING:
+    from edgewright.bundle.verify import VerifiedBundle
+
+__all__ = ["DIRECTORY", "INDEX", "check_bundle_snaps", "check_depot_snaps", "load_index", "snaps_tree"]
+
+DIRECTORY = "snaps"
+INDEX = f"{DIRECTORY}/index.json"
+SCHEMA = "edgewright.snaps/v1"
+MAX_INDEX_BYTES = 4 << 20
+_SHOWN = 200
+
+_FIELDS = (
+    *("name", "grade", "revision", "publisher", "developer", "channel", "snap_id", "publisher_id"),
+    *("filename", "size", "sha256", "sha3_384"),
+)
+_TEXT = {"type": "string", "minLength": 1, "maxLength": 200}
+_FILE = {"type": "string", "pattern": r"^[a-z0-9][a-z0-9-]*_[a-z0-9]+\.(snap|assert)\Z"}
+_HEX = {"type": "string", "pattern": r"^[0-9a-f]{64}\Z"}
+_INDEX_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["schema", "snaps"],
+    "properties": {
+        "schema": {"const": SCHEMA},
+        "snaps": {
+            "type": "array",
+            "minItems": 1,
+            "items": {
+                "type": "object",
+                "additionalProperties": False,
+                "required": ["name", "grade", "filename", "size", "sha256", "sha3_384"],
+                "properties": {
+                    "name": _TEXT,
+                    "grade": {"enum": ["signed", "dangerous"]},
+                    "revision": {"type": "integer", "minimum": 1},
+                    **dict.fromkeys(("publisher", "developer", "channel", "snap_id", "publisher_id"), _TEXT),
+                    "filename": _FILE,
+                    "size": {"type": "integer", "minimum": 1},
+                    "sha256": _HEX,
+                    "sha3_384": {"type": "string", "pattern": r"^[A-Za-z0-9_-]{64}\Z"},
+                    "assertions": {
+                        "type": "object",
+                        "additionalProperties": False,
+                        "required": ["filename", "sha256", "size"],
+                        "properties": {
+                            "filename": _FILE,
+                            "sha256": _HEX,
+                            "size": {"type": "integer", "minimum": 1, "maximum": MAX_FILE_BYTES},
+                        },
+                    },
+                },
+                "if": {"properties": {"grade": {"const": "signed"}}},
+                "then": {"required": ["assertions", "revision", "publisher", "snap_id", "publisher_id"]},
+                "else": {"not": {"required": ["assertions"]}},
+            },
+        },
+    },
+}
+
+
+def snaps_tree(lock: Mapping[str, Any]) -> Tree:
+    """The lock's snaps with their assertions and index.
+
+    Returns:
+        Files below `snaps/`; none when the lock has none.
+    """
+    entries = lock.get("snaps", [])
+    if not entries:
+        return {}
+    tree: Tree = {}
+    listed = []
+    for entry in entries:
+        told = {key: entry[key] for key in _FIELDS if key in entry}
+        tree[f"{DIRECTORY}/{entry['filename']}"] = Linked(entry["sha256"])
+        if "assertions" in entry:
+            held = entry["assertions"]
+            tree[f"{DIRECTORY}/{held['filename']}"] = Linked(held["sha256"])
+            told["assertions"] = {key: held[key] for key in ("filename", "sha256", "size")}
+        listed.append(told)
+    tree[INDEX] = canonical_json({"schema": SCHEMA, "snaps": listed})
+    return tree
+
+
+def load_index(data: bytes, where: str) -> list[dict[str, Any]]:
+    """Read a depot's index of snaps strictly.
+
+    Args:
+        data: The file's bytes.
+        where: Its place, for messages.
+
+    Raises:
+        IntegrityError: It is not what its schema says.
+    """
+    again = "the depot was made by another program or changed: build or get it again"
+    try:
+        content = json.loads(data.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise IntegrityError(f"reading {where}: it is not JSON: {str(error)[:100]}; {again}") from error
+    fault = jsonschema.exceptions.best_match(
+        jsonschema.Draft202012Validator(_INDEX_SCHEMA).iter_errors(content)
+    )
+    if fault is not None:
+        place = ".".join(str(step) for step in fault.absolute_path) or "the top level"
+        told = fault.message if len(fault.message) < _SHOWN else "it is not what its schema says"
+        raise IntegrityError(f"reading {where}: {place}: {told}; {again}")
+    found: list[dict[str, Any]] = content["snaps"]
+    return found
+
+
+def check_depot_snaps(root: Path, name: str, now: datetime) -> int:
+    """Check the snaps of a depot that lies in a directory.
+
+    Args:
+        root: The depot's tree.
+        name: What it holds, such as `label-reader 1.0.0`, for messages.
+        now: The time it is taken to be.
+
+    Returns:
+        How many snaps it has.
+
+    Raises:
+        IntegrityError: One is not what its assertions say, or the index does not fit the files.
+    """
+    there = {f"{DIRECTORY}/{path.name}" for path in (root / DIRECTORY).glob("*")}
+    return _check(
+        there,
+        lambda path, limit: _read(root / path, limit),
+        lambda path, _: hash_snap(root / path),
+        name,
+        now,
+    )
+
+
+def check_bundle_snaps(bundle: VerifiedBundle) -> int:
+    """Check the snaps of a verified bundle, from the stick; the other arguments as `check_depot_snaps`."""
+    index = bundle.index
+
+    def read(path: str, limit: int) -> bytes:
+        return bundle.read_blob(index.depot[path], limit)
+
+    def hashed(path: str, progress: Progress) -> Hashed:
+        digest = index.depot[path]
+        whole = hashlib.sha3_384()
+        bundle.feed(digest, whole, progress)
+        return Hashed(index.blobs[digest].size, digest, encode_digest(whole.digest()))
+
+    there = {path for path in index.depot if path.startswith(f"{DIRECTORY}/")}
+    return _check(there, read, hashed, index.name, bundle.clock.now)
+
+
+def _check(
+    there: set[str],
+    read: Callable[[str, int], bytes],
+    hashed: Callable[[str, Progress], Hashed],
+    name: str,
+    now: datetime,
+) -> int:
+    if not there:
+        return 0
+    if INDEX not in there:
+        raise SnapRefused(
+            "missing", f"checking the snaps of {name}: {INDEX} is missing; build the bundle again"
+        )
+    entries = load_index(read(INDEX, MAX_INDEX_BYTES), f"{INDEX} of {name}")
+    _fits(entries, there, name)
+    progress = Progress(f"checking {len(entries)} snaps", sum(entry["size"] for entry in entries))
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        every = list(pool.map(lambda each: hashed(f"{DIRECTORY}/{each['filename']}", progress), entries))
+    for entry, found in zip(entries, every, strict=True):
+        if (found.size, found.sha256, found.sha3_384) != (entry["size"], entry["sha256"], entry["sha3_384"]):
+            raise SnapRefused(
+                "changed",
+                f"checking snap {entry['name']} of {name}: expected {entry['size']} bytes with sha3_384 "
+                f"{entry['sha3_384']}, got {found.size} with {found.sha3_384}; build or get the bundle again",
+            )
+        if entry["grade"] != DANGEROUS:
+            held = entry["assertions"]
+            data = read(f"{DIRECTORY}/{held['filename']}", MAX_FILE_BYTES)
+            if hashlib.sha256(data).hexdigest() != held["sha256"]:
+                raise SnapRefused(
+                    "changed",
+                    f"checking snap {entry['name']} of {name}: {held['filename']} is not the file that the "
+                    "index names; build or get the bundle again",
+                )
+            asserted = check_snap(entry, found, data, held["filename"], now)
+            if (asserted.snap_id, asserted.publisher_id) != (entry["snap_id"], entry["publisher_id"]):
+                raise SnapRefused(
+                    "publisher",
+                    f"checking snap {entry['name']} of {name}: the index says snap-id {entry['snap_id']} of "
+                    f"{entry['publisher_id']}, its assertions {asserted.snap_id} of {asserted.publisher_id}; "
+                    "lock the release and build the bundle again",
+                )
+    progress.close()
+    names = [entry["name"] for entry in entries if entry["grade"] == DANGEROUS]
+    if names:
+        say(notice(names, name))
+    return len(entries)
+
+
+def _fits(entries: list[dict[str, Any]], there: set[str], name: str) -> None:
+    listed = [entry["filename"] for entry in entries]
+    listed += [entry["assertions"]["filename"] for entry in entries if "assertions" in entry]
+    wanted = {INDEX, *(f"{DIRECTORY}/{each}" for each in listed)}
+    if len(listed) != len(wanted) - 1:
+        raise SnapRefused(
+            "format", f"checking the snaps of {name}: {INDEX} names a file twice; build it again"
+        )
+    if wanted != there:
+        odd = min(wanted ^ there)
+        what = "is missing" if odd in wanted else f"is not named in {INDEX}"
+        raise SnapRefused("missing", f"checking the snaps of {name}: {odd} {what}; build the bundle again")
+
+
+def _read(path: Path, limit: int) -> bytes:
+    with path.open("rb") as stream:
+        data = stream.read(limit + 1)
+    if len(data) > limit:
+        raise SnapRefused("format", f"reading {path}: expected at most {limit} bytes; build the depot again")
+    return data

@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Snaps of a release: from the files that a site supplies into the lock and the cache.
+
+    entries = lock_snaps(marked, release_dir, store, now)       # the lock's snaps[]
+    restore_snaps(entries, release_dir, store, now)             # at build: have them, checked once more
+
+A snap comes as `snap download` writes it: NAME_REVISION.snap and NAME_REVISION.assert. Locking hashes it
+(SHA3-384 for its assertions, SHA-256 for the bundle, in one pass), checks the whole chain of assertions, and
+holds it against name, revision and publisher in `release.yml`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from edgewright.depot.blobs import BlobStore
+from edgewright.depot.progress import Progress, say
+from edgewright.errors import InputError, IntegrityError
+from edgewright.release.yamlmarks import Marked
+from edgewright.snaps import trusted
+from edgewright.snaps.assertion import MAX_FILE_BYTES, read_assertions
+from edgewright.snaps.chain import Claim, believe, match
+from edgewright.snaps.grade import DANGEROUS, SIGNED, notice
+from edgewright.snaps.openpgp import encode_digest
+from edgewright.snaps.refusal import SnapRefused
+
+__all__ = ["Hashed", "check_snap", "hash_snap", "lock_snaps", "restore_snaps"]
+
+_CHUNK = 1 << 20
+_TELL_BYTES = 50_000_000
+"""A file from which on hashing is worth a line."""
+
+_MAGIC = b"hsqs"
+"""What a squashfs file begins with (Linux, fs/squashfs/squashfs_fs.h: SQUASHFS_MAGIC, little-endian)."""
+
+
+@dataclass(frozen=True)
+class Hashed:
+    """A file: `size` in bytes, `sha256` in hex, `sha3_384` as assertions write it."""
+
+    size: int
+    sha256: str
+    sha3_384: str
+
+
+def lock_snaps(marked: Marked, release_dir: Path, store: BlobStore, now: datetime) -> list[dict[str, Any]]:
+    """The lock's entries of a release's snaps, which are in the store afterwards.
+
+    Args:
+        marked: The release.
+        release_dir: Where paths begin.
+        store: Where snaps and assertions go.
+        now: The time it is taken to be.
+
+    Returns:
+        Entries, sorted by name.
+
+    Raises:
+        InputError: A file is not there.
+        IntegrityError: A file is not what the release or its assertions say.
+    """
+    entries = []
+    for number, wanted in enumerate(marked.content.get("snaps", [])):
+        if "built" in wanted:
+            continue  # packed once its image is built: edgewright.snaps.built
+        place = marked.place("snaps", number)
+        path = _there(release_dir / wanted["path"], wanted["name"], place)
+        say(f"checking snap {wanted['name']}")
+        hashed = hash_snap(path)
+        _is_wanted(wanted, hashed, path, place)
+        entry: dict[str, Any] = {"name": wanted["name"], "grade": wanted.get("grade", SIGNED)}
+        entry |= {
+            key: wanted[key] for key in ("revision", "publisher", "developer", "channel") if key in wanted
+        }
+        own = f"{wanted['name']}_{wanted.get('revision', DANGEROUS)}"
+        entry |= {"filename": f"{own}.snap", "path": wanted["path"]}
+        entry |= {"size": hashed.size, "sha256": hashed.sha256, "sha3_384": hashed.sha3_384}
+        if "assertions" in wanted:
+            data = _read_small(release_dir / wanted["assertions"], wanted["name"], place)
+            asserted = check_snap(entry, hashed, data, f"{place}: {wanted['assertions']}", now)
+            entry |= {"snap_id": asserted.snap_id, "publisher_id": asserted.publisher_id}
+            entry["assertions"] = {
+                "filename": f"{own}.assert",
+                "path": wanted["assertions"],
+                "size": len(data),
+                "sha256": store.put(data),
+            }
+        entry |= {key: wanted[key] for key in ("licence", "waiver") if key in wanted}
+        _keep(path, entry, store)
+        entries.append(entry)
+    _tell(entries, marked.content)
+    return sorted(entries, key=lambda entry: str(entry["name"]))
+
+
+def check_snap(entry: Mapping[str, Any], hashed: Hashed, data: bytes, source: str, now: datetime) -> Any:
+    """Check one asserted snap.
+
+    Args:
+        entry: `name`, `filename`, `revision`, `publisher` and perhaps `developer`: what the release says.
+        hashed: The file as it is.
+        data: Its assertions.
+        source: Where those are from, for messages.
+        now: The time it is taken to be.
+
+    Returns:
+        What the assertions say, an `Asserted`.
+
+    Raises:
+        SnapRefused: They may not be believed, or say something else.
+    """
+    believed = believe(read_assertions(data, source), trusted.canonical_roots(), now)
+    claim = Claim(
+        name=entry["name"],
+        file=entry["filename"],
+        sha3_384=hashed.sha3_384,
+        size=hashed.size,
+        revision=entry["revision"],
+        publisher=entry["publisher"],
+        developer=entry.get("developer"),
+    )
+    return match(claim, believed)
+
+
+def restore_snaps(
+    entries: Sequence[Mapping[str, Any]], release_dir: Path, store: BlobStore, now: datetime
+) -> None:
+    """Have every locked snap and its assertions in the store, and check them again.
+
+    Raises:
+        InputError: A file is not there.
+        IntegrityError: A file is not the locked one, or its assertions no longer count.
+    """
+    for entry in entries:
+        if "built" in entry:
+            continue
+        if not store.has(entry["sha256"], entry["size"]):
+            path = _there(release_dir / entry["path"], entry["name"], "")
+            _same(entry, hash_snap(path), path)
+            _keep(path, entry, store)
+        assertions = entry.get("assertions")
+        if assertions is None:
+            continue
+        if not store.has(assertions["sha256"], assertions["size"]):
+            found = store.put(_read_small(release_dir / assertions["path"], entry["name"], ""))
+            if found != assertions["sha256"]:
+                raise IntegrityError(
+                    f"reading the assertions of snap {entry['name']} ({assertions['path']}): expected sha256 "
+                    f"{assertions['sha256']}, got {found}; lock the release anew if others are meant"
+                )
+        hashed = hash_snap(store.path(entry["sha256"]))
+        _same(entry, hashed, store.path(entry["sha256"]))
+        data = store.path(assertions["sha256"]).read_bytes()
+        check_snap(entry, hashed, data, assertions["filename"], now)
+
+
+def hash_snap(path: Path) -> Hashed:
+    """Both digests of a snap's file, in one pass.
+
+    Raises:
+        SnapRefused: It is no squashfs file.
+        InputError: It cannot be read.
+    """
+    sha256, sha3_384 = hashlib.sha256(), hashlib.sha3_384()
+    size = 0
+    try:
+        with path.open("rb") as stream:
+            total = os.fstat(stream.fileno()).st_size
+            progress = Progress(f"hashing {path.name}", total) if total >= _TELL_BYTES else None
+            while data := stream.read(_CHUNK):
+                if not size and not data.startswith(_MAGIC):
+                    raise SnapRefused(
+                        "file",
+                        f"reading {path}: it is no snap: expected a squashfs file, which begins with hsqs",
+                    )
+                size += len(data)
+                sha256.update(data)
+                sha3_384.update(data)
+                if progress is not None:
+                    progress.add(len(data))
+            if progress is not None:
+                progress.close()
+    except OSError as error:
+        raise InputError(f"reading {path}: {error.strerror}; supply the snap's file there") from error
+    if not size:
+        raise SnapRefused("file", f"reading {path}: it is empty; copy the snap's file again")
+    return Hashed(size, sha256.hexdigest(), encode_digest(sha3_384.digest()))
+
+
+def _is_wanted(wanted: Mapping[str, Any], hashed: Hashed, path: Path, place: str) -> None:
+    if hashed.sha3_384 != wanted["sha3_384"]:
+        raise SnapRefused(
+            "changed",
+            f"reading {place}: {path}: expected sha3_384 {wanted['sha3_384']}, got {hashed.sha3_384}; supply "
+            "the file that is meant, or correct sha3_384 in release.yml",
+        )
+
+
+def _same(entry: Mapping[str, Any], hashed: Hashed, path: Path) -> None:
+    if (hashed.sha256, hashed.sha3_384) != (entry["sha256"], entry["sha3_384"]):
+        raise SnapRefused(
+            "changed",
+            f"reading snap {entry['name']} ({path}): expected sha256 {entry['sha256']} and sha3_384 "
+            f"{entry['sha3_384']}, got {hashed.sha256} and {hashed.sha3_384}; supply the locked file, or "
+            "lock the release anew",
+        )
+
+
+def _keep(path: Path, entry: Mapping[str, Any], store: BlobStore) -> None:
+    """Copy a snap into the store; hashed again there, for the file could change meanwhile."""
+    if store.has(entry["sha256"], entry["size"]):
+        return
+    part = store.root / f"{entry['sha256']}.{os.getpid()}.copy"
+    try:
+        with path.open("rb") as source, part.open("wb") as target:
+            while data := source.read(_CHUNK):
+                target.write(data)
+        _same(entry, hash_snap(part), path)
+        store.put_file(part, entry["sha256"], entry["name"])
+    except OSError as error:
+        raise InputError(f"copying {path} into the cache: {error.strerror}; free some space there") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _there(path: Path, name: str, place: str) -> Path:
+    if not path.is_file():
+        where = f"{place}: " if place else ""
+        raise InputError(
+            f"reading {where}snap {name}: there is no file {path}; put it there: `snap download` writes it "
+            "on a connected machine"
+        )
+    return path
+
+
+def _read_small(path: Path, name: str, place: str) -> bytes:
+    _there(path, name, place)
+    try:
+        with path.open("rb") as stream:
+            return stream.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise InputError(f"reading {path}: {error.strerror}; supply the snap's assertions there") from error
+
+
+def _tell(entries: Sequence[Mapping[str, Any]], release: Mapping[str, Any]) -> None:
+    names = [entry["name"] for entry in entries if entry["grade"] == DANGEROUS]
+    if names:
+        say(notice(names, f"release {release['name']} {release['version']}"))
