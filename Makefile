@@ -28,6 +28,7 @@ lint: setup ## ruff, mypy, ansible-lint, yamllint, shellcheck
 bench: setup ## Measure, and write benchmarks/RESULTS*.md
 	python benchmarks/run.py
 	python benchmarks/bundle.py
+	python benchmarks/fleet.py
 	python benchmarks/stack.py
 
 readmes: setup ## Write the variable tables of the roles' READMEs from their argument specs

@@ -24,9 +24,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgewright.device import runtime
-from edgewright.device.cpulist import format_cpus, isolated_cpus
+from edgewright.device.cpulist import format_cpus
 from edgewright.device.drift import Drift, Have, Want
 from edgewright.device.nvidia_lock import SUBJECT, nvidia_answer, waiver_of
+from edgewright.device.topology import chosen_cpus
 from edgewright.errors import InputError
 from edgewright.snaps.grade import recorded as recorded_snaps
 
@@ -60,7 +61,7 @@ def want(variables: Mapping[str, Any], profile: Mapping[str, Any], lock: Mapping
     if profile["boot"] == "none":
         return {}
     serving = runtime.want(variables, profile, lock)
-    isolated = isolated_cpus(variables.get("isolation_cpus"), profile["cpus"], profile["name"])
+    isolated = chosen_cpus(variables, profile)
     image, models = runtime.locked_images(lock)
     model = variables.get("acceptance_model") or next(iter(models))
     if model not in models:
@@ -110,7 +111,8 @@ def want(variables: Mapping[str, Any], profile: Mapping[str, Any], lock: Mapping
             "model": model,
             "intent": wanted,
             "cpus": format_cpus(isolated or range(profile["cpus"])),
-            "isolated": bool(isolated),
+            # What only keeps off or only binds is no isolated partition, and is not measured as one.
+            "isolated": bool(isolated) and variables.get("isolation_kind", "isolated") == "isolated",
             "slice": serving["slice"],
             "frontend": serving["at"]["frontend"],
             "container": serving["at"]["container"],

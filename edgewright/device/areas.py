@@ -21,7 +21,16 @@ from typing import Any
 
 import yaml
 
-from edgewright.device import acceptance, depot_client, identity, isolation, kernel, nvidia, runtime
+from edgewright.device import (
+    acceptance,
+    depot_client,
+    drift_watch,
+    identity,
+    isolation,
+    kernel,
+    nvidia,
+    runtime,
+)
 from edgewright.device.drift import Drift, Have, Want
 from edgewright.device.lock import for_target
 from edgewright.errors import InputError
@@ -43,16 +52,19 @@ class Area:
         drift: pure function of have and want.
         controller_facts: variable name to (kind, path with variables in braces): digests of the
             controller's own files that `want` needs; see `edgewright.device.controller_facts`.
+        of_all: whether its want is made of the wants of all others, and so needs their facts too.
     """
 
     name: str
     want: Callable[[Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]], dict[str, Any]]
     drift: Callable[[Have, Want], list[Drift]]
     controller_facts: Mapping[str, tuple[str, str]]
+    of_all: bool = False
 
 
 def _area(name: str, module: Any) -> Area:
-    return Area(name, module.want, module.drift, getattr(module, "CONTROLLER_FACTS", {}))
+    facts = getattr(module, "CONTROLLER_FACTS", {})
+    return Area(name, module.want, module.drift, facts, getattr(module, "OF_ALL", False))
 
 
 AREAS: tuple[Area, ...] = (
@@ -63,6 +75,7 @@ AREAS: tuple[Area, ...] = (
     _area("isolation", isolation),
     _area("runtime", runtime),
     _area("acceptance", acceptance),
+    _area("drift_watch", drift_watch),
 )
 AREA_NAMES: tuple[str, ...] = tuple(area.name for area in AREAS)
 

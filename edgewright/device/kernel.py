@@ -5,6 +5,9 @@ Pure. Two kinds of items are kept apart, because they ask for different acts: wh
 do (`package`, `initramfs`, `default_entry`, `configured_cmdline`, `configured_sysctl`), which the role
 mends, and what runs now (`release`, `realtime`, `cmdline`), which only a reboot mends. So a device
 that is configured but was not restarted yet is told apart from one that was never configured.
+
+Which boot loader a device has is its profile's to say, and what that means is data (`boot.yml`): with GRUB
+there is a second entry to fall back to and boots are counted, the others have fewer items.
 """
 
 from __future__ import annotations
@@ -13,9 +16,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from edgewright.device.bootlayout import BootLayout, boot_layout
 from edgewright.device.cpulist import VARIABLE as CPUS
-from edgewright.device.cpulist import format_cpus, housekeeping, isolated_cpus
+from edgewright.device.cpulist import format_cpus, housekeeping
 from edgewright.device.drift import Drift, Have, Want, compare
+from edgewright.device.topology import chosen_cpus
 from edgewright.errors import InputError
 
 __all__ = ["AREA", "drift", "isolation_parameters", "want"]
@@ -23,19 +28,32 @@ __all__ = ["AREA", "drift", "isolation_parameters", "want"]
 AREA = "kernel"
 
 _WHY = {
-    "boot": "this device does not boot through GRUB, as its profile says and the choice of a kernel needs",
+    "boot": "this device boots by something else than its profile says, which the choice of a kernel needs",
+    "conflicts": "parameters that somebody else set undo the wanted ones: remove them where they are set",
     "packages_settled": "an installation of packages was cut short, and must be finished before the next one",
     "package": "the kernel package of the lock is not installed whole in the locked version",
     "initramfs": "the kernel's initramfs is missing or empty, so it could not boot",
-    "default_entry": "GRUB would boot another kernel by default",
-    "configured_cmdline": "GRUB's default entry lacks wanted kernel parameters or gives them other values",
+    "default_entry": "the boot loader would boot another kernel by default",
+    "configured_cmdline": "the default entry lacks wanted kernel parameters or gives them other values",
+    "fallback": "the boot loader has no other installed kernel to fall back to when the locked one fails",
+    "boot_confirmed": "nothing tells the boot loader that the locked kernel came up",
+    "boot_failures": "the locked kernel was started and did not come up, as often as it may: another runs",
+    "cmdline_append": "snapd appends other kernel parameters than wanted",
     "configured_sysctl": "the values that sysctl.d would set at the next boot are other than wanted",
     "sysctl": "the running kernel has other sysctl values than wanted",
     "release": "another kernel is running than the locked one; a reboot into it is due",
     "realtime": "the running kernel is not a PREEMPT_RT one; a reboot into the locked one is due",
     "cmdline": "the running kernel was started with other parameters than wanted; a reboot is due",
+    "tickless": "the running kernel cannot stop its tick on the CPUs set apart; a reboot is due",
 }
-_REBOOT = frozenset({"release", "realtime", "cmdline"})
+_REBOOT = frozenset({"release", "realtime", "cmdline", "tickless"})
+
+# The inventory's names.
+TRIES = "kernel_boot_tries"
+ANOTHER = "another installed kernel"
+# Seconds after which a kernel that panics, also before there is a sysctl, starts the device again.
+PANIC = "panic=10"
+MAX_TRIES = 9
 
 # Parameters that belong to the boot loader or decide whether the device comes up at all.
 _NOT_OURS = frozenset({"BOOT_IMAGE", "init", "initrd", "rdinit", "root"})
@@ -48,9 +66,10 @@ def want(variables: Mapping[str, Any], profile: Mapping[str, Any], lock: Mapping
     """What the area shall be.
 
     Args:
-        variables: `kernel_cmdline`, `kernel_isolation_parameters`, `kernel_sysctl`, `isolation_cpus`.
+        variables: `kernel_cmdline`, `kernel_isolation_parameters`, `kernel_sysctl`, `kernel_boot_tries`,
+            `isolation_cpus`.
         profile: the hardware profile: `name`, `cpus` and `boot`.
-        lock: the release's lock; its `kernel` is read.
+        lock: the release's lock; its `kernel` and `os.suite` are read.
 
     Returns:
         The items of the area; empty where the profile boots nothing, as a container.
@@ -60,14 +79,12 @@ def want(variables: Mapping[str, Any], profile: Mapping[str, Any], lock: Mapping
     """
     if profile["boot"] == "none":
         return {}
-    if profile["boot"] != "grub":
-        raise InputError(
-            f"profile {profile['name']} boots by {profile['boot']!r}: the kernel area knows only 'grub'"
-            " (and 'none', for a container); correct boot in the profile"
-        )
     kernel = lock["kernel"]
+    layout = boot_layout(profile["boot"], lock["os"]["suite"], profile["name"])
+    tries = _tries(variables.get(TRIES, 3)) if layout.counted else 0
     cmdline = _cmdline(variables.get("kernel_cmdline") or [])
-    isolated = isolated_cpus(variables.get(CPUS), profile["cpus"], profile["name"])
+    isolated = chosen_cpus(variables, profile)
+    ticks = None
     if _truth(variables.get("kernel_isolation_parameters", True), "kernel_isolation_parameters") and isolated:
         derived = isolation_parameters(isolated, profile["cpus"])
         ours = {_name(parameter) for parameter in derived}
@@ -78,20 +95,44 @@ def want(variables: Mapping[str, Any], profile: Mapping[str, Any], lock: Mapping
                     " there, or set kernel_isolation_parameters to false and give all such ones yourself"
                 )
         cmdline = [*derived, *cmdline]
+        ticks = format_cpus(isolated)
+    if tries and all(_name(parameter) != _name(PANIC) for parameter in cmdline):
+        # A kernel that stands still is not counted: it must start again by itself.
+        cmdline = [*cmdline, PANIC]
     sysctl = _sysctl(variables.get("kernel_sysctl") or {})
     return {
-        "boot": "grub",
-        "packages_settled": True,
-        "package": f"{kernel['package']}={kernel['version']}",
-        "initramfs": True,
-        "default_entry": kernel["release"],
-        "configured_cmdline": list(cmdline),
+        "boot": profile["boot"],
+        **_next_boot(layout, kernel, cmdline, tries),
         "configured_sysctl": dict(sysctl),
         "sysctl": sysctl,
         "release": kernel["release"],
         "realtime": kernel["flavour"] == "rt",
         "cmdline": cmdline,
+        "tickless": ticks,
+        "at": {"isolated": format_cpus(isolated), "tries": tries, "proven": layout.proven},
     }
+
+
+def _next_boot(
+    layout: BootLayout, kernel: Mapping[str, Any], cmdline: list[str], tries: int
+) -> dict[str, Any]:
+    """The items of what the next boot will do; what they are follows from the boot loader."""
+    entry = layout.entry_of(kernel["flavour"], kernel["release"])
+    if entry is None:
+        # snapd installs and chooses the kernel itself; it only takes parameters.
+        return {"cmdline_append": list(cmdline)}
+    items: dict[str, Any] = {
+        "conflicts": [],
+        "packages_settled": True,
+        "package": f"{kernel['package']}={kernel['version']}",
+        "default_entry": entry,
+        "configured_cmdline": list(cmdline),
+    }
+    if layout.initramfs:
+        items["initramfs"] = True
+    if tries:
+        items |= {"fallback": ANOTHER, "boot_confirmed": kernel["release"], "boot_failures": 0}
+    return items
 
 
 def isolation_parameters(isolated: frozenset[int], count: int) -> list[str]:
@@ -110,11 +151,23 @@ def isolation_parameters(isolated: frozenset[int], count: int) -> list[str]:
 
 
 def drift(have: Have, want: Want) -> list[Drift]:
-    """What differs, in the order in which the role mends it; empty where nothing is wanted."""
+    """What differs, in the order in which the role mends it; empty where nothing is wanted.
+
+    Told apart from plain differences: any other kernel will do to fall back to, and none where none is
+    installed; failed boots count from the number on at which the boot loader gives up.
+    """
     if not want:
         return []
-    found = compare(AREA, have, want, _WHY, _REBOOT)
-    return [_after_reboot(item, have, want) if item.item == "sysctl" else item for item in found]
+    found = []
+    for item in compare(AREA, have, want, {item: why for item, why in _WHY.items() if item in want}, _REBOOT):
+        if item.item == "fallback" and item.have not in (None, want["release"]):
+            continue
+        if item.item == "boot_failures" and (item.have or 0) < want["at"]["tries"]:
+            continue
+        if item.item == "tickless" and item.want is None:
+            continue
+        found.append(_after_reboot(item, have, want) if item.item == "sysctl" else item)
+    return found
 
 
 def _after_reboot(item: Drift, have: Have, want: Want) -> Drift:
@@ -126,6 +179,14 @@ def _after_reboot(item: Drift, have: Have, want: Want) -> Drift:
         why = f"the running kernel has no {', '.join(sorted(missing))}; the next boot sets it"
         return Drift(item.area, item.item, item.have, item.want, why, reboot=True)
     return item
+
+
+def _tries(value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_TRIES:
+        return value
+    raise InputError(
+        f"{TRIES}: expected a whole number from 1 to {MAX_TRIES}, or 0 to count no boots, got {value!r}"
+    )
 
 
 def _cmdline(value: object) -> list[str]:

@@ -16,11 +16,12 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from edgewright.device import _yaml
+from edgewright.device.topology import parse_topology
 from edgewright.errors import InputError
 
 __all__ = [
@@ -35,9 +36,9 @@ __all__ = [
 
 SCHEMA = "edgewright.profile/v1"
 ARCHES = ("amd64", "arm64")
-BOOT_MECHANISMS = ("grub", "extlinux", "firmware", "none")
+BOOT_MECHANISMS = ("grub", "extlinux", "firmware", "snapd", "none")
 GPUS = ("none", "nvidia", "tegra")
-_OPTIONAL_NAMES = ("gpu_model", "jetson_module")
+_OPTIONAL_NAMES = ("gpu_model", "jetson_module", "topology")
 # Above this a number is a slip of the keyboard, not a device: Linux' own NR_CPUS limit on amd64 is 8192.
 MAX_CPUS = 8192
 MAX_MEMORY_MIB = 64 * 1024 * 1024
@@ -56,12 +57,15 @@ class Profile:
         cpus: logical CPUs, numbered 0 to cpus - 1.
         memory_mib: main memory in MiB.
         boot: what chooses the kernel at power on: `firmware` where the board's own firmware does (Raspberry
-            Pi); `none` where the device has no kernel of its own.
+            Pi), `snapd` where snapd manages the boot (Ubuntu Core); `none` where the device has no kernel of
+            its own.
         gpu: `none`, `nvidia` (a discrete card) or `tegra` (Jetson).
         power_modes: names of the modes that the device's power tool knows; empty when it has none.
         description: one line for a person.
         gpu_model: the GPU's name in the facts (`edgewright/data/facts/gpus.yml`); empty where there is none.
         jetson_module: a Jetson module's part number, such as `p3767-0003`; empty elsewhere.
+        topology: which CPUs share a core, are of one type, lie in one NUMA node or behind one cache, as
+            `edgewright.device.topology` has it; empty where the profile says nothing of it.
     """
 
     name: str
@@ -74,6 +78,7 @@ class Profile:
     description: str = ""
     gpu_model: str = ""
     jetson_module: str = ""
+    topology: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def as_dict(self) -> dict[str, Any]:
         """The same with JSON types only, as areas' `want` functions take it; without empty names."""
@@ -146,7 +151,7 @@ def parse_profile(name: str, text: str, source: str) -> Profile:
     where = f"profile {name} ({source})"
     raw = _yaml.load_mapping(text, where, SCHEMA)
     required = {"schema", "arch", "cpus", "memory_mib", "boot", "gpu"}
-    allowed = required | {"power_modes", "description", "gpu_model", "jetson_module"}
+    allowed = required | {"power_modes", "description", "gpu_model", "jetson_module", "topology"}
     unknown = sorted(str(key) for key in raw if key not in allowed)
     if unknown:
         near = difflib.get_close_matches(unknown[0], sorted(allowed), n=1)
@@ -163,10 +168,11 @@ def parse_profile(name: str, text: str, source: str) -> Profile:
     description = raw.get("description", "")
     if not isinstance(description, str):
         raise InputError(f"{where}: description: expected a line of text, got {description!r}")
+    cpus = _count(where, raw, "cpus", MAX_CPUS)
     return Profile(
         name=name,
         arch=_choice(where, raw, "arch", ARCHES),
-        cpus=_count(where, raw, "cpus", MAX_CPUS),
+        cpus=cpus,
         memory_mib=_count(where, raw, "memory_mib", MAX_MEMORY_MIB),
         boot=_choice(where, raw, "boot", BOOT_MECHANISMS),
         gpu=_choice(where, raw, "gpu", GPUS),
@@ -174,6 +180,7 @@ def parse_profile(name: str, text: str, source: str) -> Profile:
         description=description,
         gpu_model=_named(where, raw, "gpu_model", ("nvidia", "tegra"), _NAME),
         jetson_module=_named(where, raw, "jetson_module", ("tegra",), _MODULE),
+        topology=parse_topology(raw["topology"], where, cpus) if "topology" in raw else {},
     )
 
 

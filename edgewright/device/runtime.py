@@ -28,7 +28,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgewright.device import depot_client, identity
-from edgewright.device.cpulist import format_cpus, isolated_cpus
+from edgewright.device.cpulist import format_cpus
 from edgewright.device.drift import Drift, Have, Want, compare
 from edgewright.device.runtime_files import (
     FrontendText,
@@ -38,6 +38,7 @@ from edgewright.device.runtime_files import (
     podman_run,
     unit_text,
 )
+from edgewright.device.topology import chosen_cpus
 from edgewright.errors import InputError
 
 __all__ = ["AREA", "PACKAGES", "drift", "locked_images", "package_versions", "want"]
@@ -84,7 +85,7 @@ def want(variables: Mapping[str, Any], profile: Mapping[str, Any], lock: Mapping
     if profile["boot"] == "none":
         return {}
     registry = "{host}:{port}".format_map(depot_client.want(variables, profile, lock)["depot"])
-    isolated = isolated_cpus(variables.get("isolation_cpus"), profile["cpus"], profile["name"])
+    isolated = chosen_cpus(variables, profile)
     image, models = locked_images(lock)
     host, port = _listen(variables.get("runtime_listen"))
     max_bytes = _whole(variables, "runtime_max_request_bytes", MIN_REQUEST_BYTES, MAX_REQUEST_BYTES, "bytes")

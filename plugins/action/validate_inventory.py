@@ -13,6 +13,7 @@ from ansible_collections.edgewright.factory.plugins.plugin_utils.host_inputs imp
     HostVariables,
     host_profile,
     role_defaults,
+    role_specs,
 )
 
 from edgewright.device.areas import AREA_NAMES, AREAS, want_all
@@ -23,7 +24,6 @@ from edgewright.device.variables import (
     CONTROLLER_ROLES,
     SITE_VARIABLES,
     RoleSpec,
-    load_specs,
     site_problems,
     unknown_variables,
 )
@@ -56,12 +56,10 @@ class ActionModule(ActionBase):
         host = str(task_vars.get("inventory_hostname"))
         roles_dir = collection_root() / "roles"
         try:
-            specs = load_specs(roles_dir)
+            specs = role_specs(roles_dir)
         except InputError as error:
             return {**result, "failed": True, "changed": False, "msg": str(error), "problems": [str(error)]}
-        variables = HostVariables(
-            host, self._templar, task_vars, role_defaults(roles_dir, self._loader), specs
-        )
+        variables = HostVariables(host, self._templar, task_vars, role_defaults(roles_dir), specs)
 
         problems = [
             found.explain(host, _set_in(found.name, task_vars))

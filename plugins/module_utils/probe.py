@@ -8,27 +8,33 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict, Mapping, Tuple
 
-from ansible_collections.edgewright.factory.plugins.module_utils import (
-    acceptance,
-    depot_client,
-    identity,
-    isolation,
-    kernel,
-    nvidia,
-    runtime,
-)
 from ansible_collections.edgewright.factory.plugins.module_utils.system import System
 
 Reader = Callable[[System, Mapping[str, Any]], Dict[str, Any]]
+_PACKAGE = "ansible_collections.edgewright.factory.plugins.module_utils."
+
+
+def _reader(area: str) -> Reader:
+    """The area's `read`, loaded when it is first called: a device pays for the areas that it has."""
+
+    def read(system: System, scope: Mapping[str, Any]) -> Dict[str, Any]:
+        from importlib import import_module
+
+        found: Dict[str, Any] = import_module(_PACKAGE + area).read(system, scope)
+        return found
+
+    return read
+
 
 READERS: Tuple[Tuple[str, Reader], ...] = (
-    ("identity", identity.read),
-    ("depot_client", depot_client.read),
-    ("kernel", kernel.read),
-    ("nvidia", nvidia.read),
-    ("isolation", isolation.read),
-    ("runtime", runtime.read),
-    ("acceptance", acceptance.read),
+    ("identity", _reader("identity")),
+    ("depot_client", _reader("depot_client")),
+    ("kernel", _reader("kernel")),
+    ("nvidia", _reader("nvidia")),
+    ("isolation", _reader("isolation")),
+    ("runtime", _reader("runtime")),
+    ("acceptance", _reader("acceptance")),
+    ("drift_watch", _reader("drift_watch")),
 )
 
 
@@ -37,7 +43,8 @@ def probe(system: System, scopes: Mapping[str, Mapping[str, Any]]) -> Dict[str, 
 
     Args:
         system: the device.
-        scopes: area to its want, which says where to look and never what to find.
+        scopes: area to its want, which says where to look and never what to find. One that is empty has
+            nothing to read, and gives an empty have.
 
     Returns:
         Area to have, in the areas' order.
@@ -49,4 +56,8 @@ def probe(system: System, scopes: Mapping[str, Mapping[str, Any]]) -> Dict[str, 
     for name in scopes:
         if name not in names:
             raise ValueError("there is no area %r to read: areas are %s" % (name, ", ".join(names)))
-    return {name: reader(system, scopes[name]) for name, reader in READERS if name in scopes}
+    return {
+        name: reader(system, scopes[name]) if scopes[name] else {}
+        for name, reader in READERS
+        if name in scopes
+    }

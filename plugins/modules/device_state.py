@@ -10,6 +10,9 @@ version_added: 0.1.0
 description:
   - Reads the areas of a device's state in one round trip, computes on the controller what they shall be,
     and returns the differences.
+  - Where the device keeps the probe's program (role P(edgewright.factory.drift_watch#role)), that is one
+    command and no transfer; where it does not, the program travels on the standard input of a second command,
+    and is not kept.
   - It never changes the device, in check mode or out of it.
   - What is desired follows from the variables of the roles, the host's hardware profile
     (C(edgewright_profile)) and the lock; the roles need not be part of the play.
@@ -25,13 +28,7 @@ options:
     type: list
     elements: str
     default: []
-    choices: [identity, depot_client, kernel, nvidia, isolation, runtime, acceptance]
-  want:
-    description:
-      - Desired state by area, which the action plugin computes and sends along.
-      - Refused when a task sets it.
-    type: dict
-    default: {}
+    choices: [identity, depot_client, kernel, nvidia, isolation, runtime, acceptance, drift_watch]
 attributes:
   check_mode:
     description: Reads and compares as always; C(changed) then says whether there is drift.
@@ -69,6 +66,22 @@ want:
   description: State as desired, by area; the same items.
   returned: success
   type: dict
+lock:
+  description: Path of the lock on the controller, resolved.
+  returned: success
+  type: str
+profile:
+  description: Name of the host's hardware profile.
+  returned: success
+  type: str
+release:
+  description: Name and version of the lock's release.
+  returned: success
+  type: dict
+state_dir:
+  description: The site's state on the controller (C(edgewright_state_dir)).
+  returned: success
+  type: str
 drift:
   description: Items that differ, in the order of the areas.
   returned: success
@@ -109,31 +122,4 @@ summary:
   elements: str
 """
 
-from typing import NoReturn
-
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.edgewright.factory.plugins.module_utils.probe import probe
-from ansible_collections.edgewright.factory.plugins.module_utils.system import LocalSystem
-
-AREAS = ["identity", "depot_client", "kernel", "nvidia", "isolation", "runtime", "acceptance"]
-
-
-def main() -> NoReturn:
-    """Read the areas that have a want; the action plugin of the same name does the rest."""
-    module = AnsibleModule(
-        argument_spec={
-            "lock": {"type": "path", "required": True},
-            "areas": {"type": "list", "elements": "str", "default": [], "choices": AREAS},
-            "want": {"type": "dict", "default": {}},
-        },
-        supports_check_mode=True,
-    )
-    try:
-        have = probe(LocalSystem(), module.params["want"])
-    except ValueError as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(changed=False, have=have)
-
-
-if __name__ == "__main__":
-    main()
+AREAS = ["identity", "depot_client", "kernel", "nvidia", "isolation", "runtime", "acceptance", "drift_watch"]

@@ -9,6 +9,7 @@ Runs on the controller, inside action plugins only.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,10 +20,10 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 
-from edgewright.device.areas import Area
+from edgewright.device.areas import AREAS, Area
 from edgewright.device.controller_facts import fact_path, read_fact
 from edgewright.device.profile import Profile, carried_profiles, load_profile, missing_profile
-from edgewright.device.variables import SITE_VARIABLES, RoleSpec
+from edgewright.device.variables import SITE_VARIABLES, RoleSpec, load_specs
 from edgewright.errors import InputError
 
 # Types whose text form (`-e acceptance_rate_hz=5` gives text) is brought to the declared type.
@@ -34,8 +35,20 @@ def plain(value: Any) -> Any:
     return json.loads(json.dumps(value, default=str))
 
 
-def role_defaults(roles_dir: Path, loader: DataLoader) -> dict[str, Any]:
-    """`defaults/main.yml` of every role, in one mapping; their templates are trusted as the role's own."""
+@functools.cache
+def role_specs(roles_dir: Path) -> dict[str, RoleSpec]:
+    """See `edgewright.device.variables.load_specs`; read once a process."""
+    return load_specs(roles_dir)
+
+
+@functools.cache
+def role_defaults(roles_dir: Path) -> dict[str, Any]:
+    """`defaults/main.yml` of every role, in one mapping; their templates are trusted as the role's own.
+
+    Read once a process: an action plugin that asks for it when it is loaded, before Ansible forks a worker
+    for each host, spares each of them the reading.
+    """
+    loader = DataLoader()
     defaults: dict[str, Any] = {}
     for path in sorted(roles_dir.glob("*/defaults/main.yml")):
         defaults.update(loader.load_from_file(str(path), unsafe=True, trusted_as_template=True) or {})
@@ -91,7 +104,7 @@ class HostVariables(Mapping[str, Any]):
 
     def add_controller_facts(self, areas: tuple[Area, ...], loader: DataLoader) -> None:
         """Read the digests of the controller's files that these areas declare, as further variables."""
-        for area in areas:
+        for area in AREAS if any(area.of_all for area in areas) else areas:
             for name, (kind, expression) in area.controller_facts.items():
                 path = Path(loader.path_dwim(fact_path(name, expression, self)))
                 self._values[name] = read_fact(name, kind, path)

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SCENARIOS = ("authority", "identity", "depot_client", "depot", "nvidia")
+SCENARIOS = ("authority", "identity", "depot_client", "depot", "drift_watch", "nvidia")
 TAIL_LINES = 60
 # A scenario takes one to three minutes on two idle cores; the first one also makes the twin's image.
 LIMIT_S = 1200

@@ -56,8 +56,16 @@ def _defaults(role: str) -> dict[str, Any]:
 
 
 def test_the_areas_are_those_of_the_contracts_in_their_order() -> None:
-    order = ("identity", "depot_client", "kernel", "nvidia", "isolation", "runtime", "acceptance")
-    assert order == AREA_NAMES
+    assert AREA_NAMES == (
+        "identity",
+        "depot_client",
+        "kernel",
+        "nvidia",
+        "isolation",
+        "runtime",
+        "acceptance",
+        "drift_watch",
+    )
     text = (ROOT / "docs/reference/contracts.md").read_text(encoding="utf-8")
     listed = text.split("Areas, in order:", 1)[1].split(". ", 1)[0].replace("`", "").replace("\n", " ")
     assert tuple(name.strip() for name in listed.split(",")) == AREA_NAMES

@@ -38,6 +38,16 @@ def test_new_processes_land_where_they_belong(host: Host) -> None:
     assert not apart & cpus(first.split()[-1])
 
 
+def test_interrupts_and_the_kernels_work_stay_off(host: Host) -> None:
+    apart = cpus(host.check_output(f"cat {GROUPS}/edgert.slice/cpuset.cpus"))
+    for path in ("/proc/irq/default_smp_affinity", "/sys/devices/virtual/workqueue/cpumask"):
+        mask = int(host.check_output(f"cat {path}").replace(",", ""), 16)
+        assert not apart & {cpu for cpu in range(mask.bit_length()) if mask >> cpu & 1}
+    thread = host.check_output("pgrep -x kswapd0")
+    assert not apart & cpus(host.check_output(f"grep Cpus_allowed_list /proc/{thread}/status").split()[-1])
+    assert host.service("edgewright-quiet-cpus.service").is_enabled
+
+
 def test_it_comes_back_at_each_boot(host: Host) -> None:
     unit = host.service("edgewright-partition.service")
     assert unit.is_running

@@ -28,6 +28,21 @@ def test_grub_boots_it_again_by_name(host: Host) -> None:
     assert "next_entry" not in host.check_output("grub-editenv list")
 
 
+def test_grub_counts_boots_and_has_another_kernel_to_fall_back_to(host: Host) -> None:
+    menu = host.file("/boot/grub/grub.cfg").content_string
+    fallback = menu.partition('set edgewright_fallback="')[2].partition('"')[0]
+    assert fallback
+    assert host.check_output("uname -r") not in fallback
+    assert f"'{fallback.rpartition('>')[2]}'" in menu
+    assert "save_env edgewright_failures" in menu
+    # Counted by GRUB at this boot, and taken back once it had come up.
+    assert "edgewright_failures" not in host.check_output("grub-editenv list")
+    done = host.check_output(
+        "systemctl show -p Result,ExecMainStatus,ConditionResult edgewright-boot-good.service"
+    )
+    assert sorted(done.split()) == ["ConditionResult=yes", "ExecMainStatus=0", "Result=success"]
+
+
 def test_the_tick_and_rcu_stay_off_the_isolated_cpus(host: Host) -> None:
     words = host.check_output("cat /proc/cmdline").split()
     isolated = host.check_output("cat /sys/devices/system/cpu/nohz_full")

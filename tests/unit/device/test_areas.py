@@ -50,8 +50,16 @@ def toys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_table_is_whole_and_in_order() -> None:
-    order = ("identity", "depot_client", "kernel", "nvidia", "isolation", "runtime", "acceptance")
-    assert order == AREA_NAMES
+    assert AREA_NAMES == (
+        "identity",
+        "depot_client",
+        "kernel",
+        "nvidia",
+        "isolation",
+        "runtime",
+        "acceptance",
+        "drift_watch",
+    )
     assert tuple(area.name for area in AREAS) == AREA_NAMES
 
 

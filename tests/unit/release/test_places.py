@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-# ruff: noqa: E501 - a table of one line per case
 import datetime
 import re
 from pathlib import Path
@@ -35,14 +34,17 @@ BAD = {
     "a key that is a list": ("name: tiny", "[a]: tiny", 2, "a key must be a word"),
     "an anchor in itself": ("name: tiny", "name: &a [*a]", 2, "an anchor holds itself"),
     "an object of Python": ("name: tiny", "name: !!python/name:os.system", 2, "could not determine"),
-    "unknown key": ("  suite: bookworm", "  siute: bookworm", 6, "os: unknown key 'siute', did you mean 'suite'?"),
+    "unknown key": ("  suite: bookworm", "  siute: bookworm", 6, "os: unknown key 'siute', did you mean"
+    " 'suite'?"),
     "missing key, told at its mapping": ("  suite: bookworm\n", "", 4, "os: missing 'suite'"),
     "item of a list": ("[openssl]\n  boot", "[a b]\n  boot", 12, "apt.packages[0]: 'a b' does not match"),
     "what is copied first": ("bootstrap: [openssl]", "bootstrap: [vim]", 13, "vim not in apt.packages"),
-    "supplied file without digest": (f'    sha256: "{ZEROS}"\n', "", 16, "files[0]: missing 'sha256' (sha256: what"),
+    "supplied file without digest": (f'    sha256: "{ZEROS}"\n', "", 16, "files[0]: missing 'sha256'"
+    " (sha256: what"),
     "digest cut short": (ZEROS, "0" * 63, 18, "64 lower-case hexadecimal digits"),
     "file without licence": ("    licence: MIT\n", "", 16, "missing 'licence' (licence: an SPDX expression)"),
-    "file from nowhere": ("    path: supplied/tool.deb\n", "", 16, "tool.deb: expected path (supplied) or url"),
+    "file from nowhere": ("    path: supplied/tool.deb\n", "", 16, "tool.deb: expected path (supplied) or"
+    " url"),
     "fetched file without size": (
         "path: supplied/tool.deb",
         "url: https://archive.example/tool.deb",
@@ -60,9 +62,12 @@ BAD = {
         19,
         "tool.deb: the licence 'LicenseRef-NVIDIA-SLA' does not let it be handed on: NVIDIA's licences allow",
     ),
-    "non-commercial": ("    licence: MIT\n", "    licence: CC-BY-NC-4.0\n", 19, "it allows non-commercial use only"),
-    "a licence that nobody knows": ("    licence: MIT\n", "    licence: LicenseRef-X\n", 19, "nothing is known of"),
-    "a waiver for nothing": ("    licence: MIT\n", f"    licence: MIT\n{WAIVER}", 20, "needs a waiver; remove it"),
+    "non-commercial": ("    licence: MIT\n", "    licence: CC-BY-NC-4.0\n", 19, "it allows non-commercial"
+    " use only"),
+    "a licence that nobody knows": ("    licence: MIT\n", "    licence: LicenseRef-X\n", 19, "nothing is"
+    " known of"),
+    "a waiver for nothing": ("    licence: MIT\n", f"    licence: MIT\n{WAIVER}", 20, "needs a waiver;"
+    " remove it"),
     "a waiver without a name": (
         "    licence: MIT\n",
         "    licence: LicenseRef-X\n    waiver: {why: y, until: 2027-01-31}\n",
@@ -75,7 +80,8 @@ BAD = {
         20,
         "expected a date such as 2027-06-30, got '2027-02-31'",
     ),
-    "two images of one name": ("name: tiny/tool", "name: tiny/runtime", 24, "two images are called 'tiny/runtime'"),
+    "two images of one name": ("name: tiny/tool", "name: tiny/runtime", 24, "two images are called"
+    " 'tiny/runtime'"),
     "image from nowhere": ("      from: {kind: registry, ", "      from: {", 27, "missing 'kind'"),
     "image from an unknown kind": ("kind: registry", "kind: ftp", 27, "'ftp' is not one of"),
     "archive without digest": (
@@ -84,10 +90,12 @@ BAD = {
         27,
         "kind oci-archive: missing 'sha256' (sha256 of the archive file",
     ),
-    "wants for no profile": ("apt:\n", "nvidia: {want: [cuda]}\napt:\n", 9, "missing 'nvidia.profiles': name the hardware"),
+    "wants for no profile": ("apt:\n", "nvidia: {want: [cuda]}\napt:\n", 9, "missing 'nvidia.profiles': name"
+    " the hardware"),
     "no profiles": ("apt:\n", "nvidia: {profiles: []}\napt:\n", 9, "nvidia.profiles: [] should be non-empty"),
     "a profile twice": ("apt:\n", "nvidia:\n  profiles: [a, a]\napt:\n", 10, "has non-unique elements"),
-    "a profile's path": ("apt:\n", "nvidia:\n  profiles:\n    - a/b.yml\napt:\n", 11, "(name of a hardware profile, such as x86_t4)"),
+    "a profile's path": ("apt:\n", "nvidia:\n  profiles:\n    - a/b.yml\napt:\n", 11, "(name of a hardware"
+    " profile, such as x86_t4)"),
     "a want for no item": (
         "apt:\n",
         "nvidia:\n  profiles: [x86_t4]\n  want:\n    - cudda==12.4\napt:\n",
@@ -107,7 +115,8 @@ BAD = {
         "nvidia.rt_waiver.until: expected a date such as 2027-06-30, got 'soon'",
     ),
     "a waiver for real time without a reason": (
-        "apt:\n", "nvidia:\n  rt_waiver: {who: me, until: 2027-01-31}\napt:\n", 10, "nvidia.rt_waiver: missing 'why'"
+        "apt:\n", "nvidia:\n  rt_waiver: {who: me, until: 2027-01-31}\napt:\n", 10, "nvidia.rt_waiver:"
+        " missing 'why'"
     ),
     "a key of another kind": ("{kind: registry, ", "{kind: registry, path: a.tar, ", 27, "has no key 'path'"),
 }  # fmt: skip

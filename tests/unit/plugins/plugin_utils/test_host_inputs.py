@@ -138,7 +138,7 @@ def test_role_defaults_are_read_with_their_templates_trusted(tmp_path: Path) -> 
         path.parent.mkdir(parents=True)
         path.write_text(text, encoding="utf-8")
     loader = DataLoader()
-    defaults = role_defaults(tmp_path, loader)
+    defaults = role_defaults(tmp_path)
     variables = HostVariables("reader-01", Templar(loader, {}), {"site": "/s"}, defaults, SPECS)
     assert variables["kernel_dir"] == "/s/k"
 

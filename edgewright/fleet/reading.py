@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Read every device of an inventory once, through ansible-runner: one probe each, all side by side.
+
+Nothing here decides anything about a device: `edgewright.factory.device_state` reads and compares, and its
+result is kept as it came. A device that did not answer, or could not be read, has a row of its own that says
+so; it is never left out and never taken for one without drift.
+
+    for reading in read_devices(Path("inventories/factory")):
+        print(reading.host, reading.outcome, len(reading.drift))
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgewright.device.drift import Drift
+from edgewright.errors import EdgewrightError, InputError
+from edgewright.paths import collection_root
+
+__all__ = ["OUTCOMES", "Reading", "cause", "exit_code", "from_event", "read_devices"]
+
+PLAYBOOK = Path("playbooks") / "read_devices.yml"
+# read: it answered. unreachable: it, or the connection to it, did not. failed: its inputs are wrong or it
+# could not be read. unanswered: the run ended before it had its turn.
+OUTCOMES = ("read", "unreachable", "failed", "unanswered")
+# `edgewright drift` ends with this where something drifted; 1 to 5 are the families of errors.
+DRIFT_EXIT_CODE = 10
+_UNREACHABLE_EXIT_CODE = 4
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one device answered.
+
+    Attributes:
+        host: its name in the inventory.
+        outcome: one of `OUTCOMES`.
+        drift: items that differ; empty unless it was read.
+        message: why there is no answer, as sentences; empty where it was read.
+        lock: the lock that it was compared with; empty where that is not known.
+        profile: its hardware profile; empty where that is not known.
+        stored: digests of images that the device holds though it does not run them, as far as it was asked.
+        state_dir: the site's state on the controller; empty where that is not known.
+    """
+
+    host: str
+    outcome: str
+    drift: tuple[Drift, ...] = ()
+    message: str = ""
+    lock: str = ""
+    profile: str = ""
+    stored: tuple[str, ...] = ()
+    state_dir: str = ""
+
+    @property
+    def state(self) -> str:
+        """One word or two for a person: `as wanted`, `drift`, `unreachable`, `failed`, `unanswered`."""
+        if self.outcome != "read":
+            return self.outcome
+        return "drift" if self.drift else "as wanted"
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "host": self.host,
+            "state": self.state,
+            "message": self.message,
+            "lock": self.lock,
+            "profile": self.profile,
+            "drift": [drift.as_dict() for drift in self.drift],
+        }
+
+
+# What ssh says -> what it means and what to do. The first that matches counts.
+_CAUSES = (
+    (
+        r"IDENTIFICATION HAS CHANGED|Host key verification failed|host key.*changed",
+        "another host key than the known one answers at its address: the address is stale, the device was"
+        " installed anew, or somebody is in between. Compare the key at the device itself before you replace"
+        " it in known_hosts",
+    ),
+    (
+        r"Permission denied|Authentication failed|Incorrect sudo password|Missing sudo password",
+        "the device refuses the login. Look at ansible_user, the key and the rights to become root",
+    ),
+    (r"Could not resolve|Name or service not known", "its name has no address. Look at ansible_host"),
+    (
+        r"Connection refused",
+        "its address answers, but nothing listens there. Is the address stale, the port wrong, or sshd not"
+        " up yet?",
+    ),
+    (
+        r"timed out|No route to host|Network is unreachable|not responding|Timeout",
+        "nothing answers at its address in time. Is it on, its cable in, its address still the same?",
+    ),
+    (
+        r"Connection (reset|closed)|Broken pipe|closed by remote|Shared connection|Data could not be sent",
+        "the connection ended in the middle. Did it restart, or lose power?",
+    ),
+)
+
+
+def cause(text: str) -> str:
+    """What an unreachable device's message means, and what to do; empty where that is not known."""
+    return next((words for pattern, words in _CAUSES if re.search(pattern, text, re.IGNORECASE)), "")
+
+
+def from_event(event: Mapping[str, Any]) -> Reading | None:
+    """The reading that an event of ansible-runner tells; None for an event that tells none.
+
+    Args:
+        event: `event` (its kind) and `event_data` (host, result).
+    """
+    data = event.get("event_data") or {}
+    host, result = str(data.get("host") or ""), data.get("res") or {}
+    kind = event.get("event")
+    if not host:
+        return None
+    message = " ".join(str(result.get("msg") or "it said nothing").split())
+    if kind == "runner_on_unreachable":
+        hint = cause(message)
+        return Reading(host, "unreachable", message=f"{hint} ({message})" if hint else message)
+    if kind == "runner_on_failed":
+        return Reading(host, "failed", message=message)
+    if kind == "runner_on_ok" and "drift" in result:
+        return Reading(
+            host,
+            "read",
+            tuple(Drift(**item) for item in result["drift"]),
+            lock=str(result.get("lock") or ""),
+            profile=str(result.get("profile") or ""),
+            state_dir=str(result.get("state_dir") or ""),
+            stored=tuple(
+                str(reference).rpartition("@")[2]
+                for reference in ((result.get("have") or {}).get("runtime") or {}).get("stored") or ()
+            ),
+        )
+    return None
+
+
+@dataclass
+class _Collector:
+    """Readings by host, as the events come; hosts that began and never answered stay unanswered."""
+
+    readings: dict[str, Reading] = field(default_factory=dict)
+    said: list[str] = field(default_factory=list)
+
+    def __call__(self, event: dict[str, Any]) -> bool:
+        host = str((event.get("event_data") or {}).get("host") or "")
+        if event.get("event") == "runner_on_start" and host:
+            self.readings.setdefault(
+                host, Reading(host, "unanswered", message="the run ended before it answered")
+            )
+        reading = from_event(event)
+        if reading:
+            self.readings[reading.host] = reading
+        if event.get("event") in ("verbose", "error", "warning") and event.get("stdout"):
+            self.said.append(str(event["stdout"]))
+        return False  # no event is kept on disk: a want may be long, and is nobody else's business
+
+
+def read_devices(
+    inventory: Path, *, limit: str = "", forks: int = 20, timeout_s: int = 120, playbook: Path | None = None
+) -> list[Reading]:
+    """Read every device once.
+
+    Args:
+        inventory: file or directory.
+        limit: hosts to read, a pattern of Ansible; all of the group `devices` when empty.
+        forks: devices that are read at the same time.
+        timeout_s: seconds after which a device that does not come to an end is given up.
+        playbook: the playbook; the collection's own when None.
+
+    Returns:
+        One reading for each device, in the inventory's order as far as the run got to them.
+
+    Raises:
+        InputError: there is no such inventory, or no device in it that fits.
+        EdgewrightError: the run itself failed; carries what it said.
+    """
+    import ansible_runner  # noqa: PLC0415 - a third of a second that no other command needs to spend
+
+    if not inventory.exists():
+        raise InputError(f"reading devices: there is no inventory {inventory}; name it with --inventory")
+    collector = _Collector()
+    with tempfile.TemporaryDirectory(prefix="edgewright-read-") as private:
+        run = ansible_runner.run(
+            private_data_dir=private,
+            project_dir=str(collection_root()),
+            playbook=str(playbook or collection_root() / PLAYBOOK),
+            inventory=str(inventory.resolve()),
+            limit=limit or None,
+            forks=forks,
+            envvars=_environment(timeout_s),
+            event_handler=collector,
+            quiet=True,
+            settings={"suppress_env_files": True},
+        )
+    readings = list(collector.readings.values())
+    if not readings:
+        said = " ".join(" ".join(collector.said).split())[:1500] or "nothing"
+        if run.rc == 0 or re.search(r"no hosts (matched|to target)|not match supplied host", said):
+            chosen = f"--limit {limit}" if limit else "the group devices"
+            raise InputError(
+                f"reading devices: {chosen} of the inventory {inventory} has no device; look at its hosts"
+                f" with `ansible-inventory -i {inventory} --graph`"
+            )
+        raise EdgewrightError(
+            f"reading devices: the run over {inventory} ended with status {run.rc} ({run.status}) before any"
+            f" device was asked. Ansible said: {said}"
+        )
+    return readings
+
+
+def _environment(timeout_s: int) -> dict[str, str]:
+    """Settings of the run: the user's configuration, the checkout's where there is none."""
+    configured = os.environ.get("ANSIBLE_CONFIG")
+    candidates = (
+        [Path(configured)] if configured else [Path("ansible.cfg"), collection_root() / "ansible.cfg"]
+    )
+    found = next((path.resolve() for path in candidates if path.is_file()), None)
+    settings = {
+        "ANSIBLE_TASK_TIMEOUT": str(timeout_s),
+        # ansible-runner switches the checking of host keys off where the environment does not say it.
+        "ANSIBLE_HOST_KEY_CHECKING": os.environ.get("ANSIBLE_HOST_KEY_CHECKING", "True"),
+        "ANSIBLE_NOCOLOR": "1",
+        "ANSIBLE_RETRY_FILES_ENABLED": "0",
+    }
+    return settings | ({"ANSIBLE_CONFIG": str(found)} if found else {})
+
+
+def exit_code(readings: Sequence[Reading], drift_code: int = DRIFT_EXIT_CODE) -> int:
+    """Exit code over all devices: what is not known comes before what drifted, so that 0 means all is known.
+
+    Args:
+        readings: of all devices.
+        drift_code: for drift alone; 0 where drift is no news, as in a plan.
+    """
+    outcomes = {reading.outcome for reading in readings}
+    if "failed" in outcomes:
+        return EdgewrightError.exit_code
+    if outcomes & {"unreachable", "unanswered"}:
+        return _UNREACHABLE_EXIT_CODE
+    return drift_code if any(reading.drift for reading in readings) else 0
