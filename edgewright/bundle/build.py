@@ -148,7 +148,8 @@ def _build(job: _Job, writer: StickWriter) -> BundleResult:
     tree = make_tree(job.lock, job.release, job.release_dir, job.key, job.store, check=False)
     depot, contents = _contents(tree, job.store)
     blobs = _blobs(contents, job.chunk_bytes)
-    documents = _documents(job)
+    installer = _installer(job, job.moment + LIFETIME)
+    documents = _documents(job, installer)
     index = BundleIndex(
         release=job.lock["release"]["name"],
         version=job.lock["release"]["version"],
@@ -164,7 +165,7 @@ def _build(job: _Job, writer: StickWriter) -> BundleResult:
     _check_index(last)
     pieces = [piece for digest, blob in blobs.items() for piece in pieces_of(digest, blob, contents[digest])]
     pieces += [_piece(document_name(name), data) for name, data in documents.items()]
-    pieces += _installer(job, index.expires)
+    pieces += [_piece(name, content) for name, content in installer.items()]
     _check_names(pieces)
     writer.need_space(pieces)
     writer.invalidate()
@@ -250,17 +251,17 @@ def _blobs(contents: Mapping[str, bytes | Path], chunk_bytes: int) -> dict[str, 
     return {digest: found.get(digest) or Blob(size) for digest, size in sizes.items()}
 
 
-def _documents(job: _Job) -> dict[str, bytes]:
+def _documents(job: _Job, installer: Mapping[str, bytes | Path]) -> dict[str, bytes]:
     from edgewright.bundle.documents import make  # noqa: PLC0415 - pulls in what only building needs
 
-    made = make(job.release, job.lock, job.release_dir, job.store, job.keys, job.moment)
+    made = make(job.release, job.lock, job.release_dir, job.store, job.keys, job.moment, installer)
     own = {name: (job.release_dir / name).read_bytes() for name in (RELEASE_FILE, LOCK_FILE)}
     return dict(sorted({**made, **own}.items()))
 
 
-def _installer(job: _Job, expires: datetime) -> list[Piece]:
+def _installer(job: _Job, expires: datetime) -> dict[str, bytes | Path]:
     if job.installer is None:
-        return []
+        return {}
     found = job.installer(job.lock, job.keys, job.moment, expires, job.store)
     strange = next((name for name in found if name != INSTALL and not name.startswith(f"{INSTALLER}/")), None)
     if strange is not None:
@@ -268,7 +269,7 @@ def _installer(job: _Job, expires: datetime) -> list[Piece]:
             f"laying out the bundle: {strange} is no part of an installer; expected {INSTALL} or names below "
             f"{INSTALLER}/"
         )
-    return [_piece(name, content) for name, content in sorted(found.items())]
+    return dict(sorted(found.items()))
 
 
 def _piece(name: str, content: bytes | Path) -> Piece:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgewright.bundle import dsse
+from edgewright.bundle.carried import carried
 from edgewright.bundle.modelsigning import PUBLIC_KEY_FILE, SIGNATURE_FILE, SIGNATURES, ModelKey, sign_model
 from edgewright.bundle.provenance import sign_statement, statement, verify_statement
 from edgewright.bundle.sbom import make_sbom
@@ -42,6 +43,7 @@ def make(  # noqa: PLR0917 - what a build has at hand, in its order
     store: BlobStore,
     keys: KeySet,
     signed_at: datetime,
+    installer: Mapping[str, bytes | Path] | None = None,
 ) -> dict[str, bytes]:
     """Make a bundle's documents.
 
@@ -52,6 +54,7 @@ def make(  # noqa: PLR0917 - what a build has at hand, in its order
         store: Holds what the lock names.
         keys: The release key signs the provenance; the model key lies in the same directory.
         signed_at: The lock's own moment.
+        installer: What a bare controller starts with, by name from the stick's top.
 
     Returns:
         `sbom.cdx.json`, `provenance.json`, and for each model `models/NAME/model.sig` and `model.pub`.
@@ -64,13 +67,15 @@ def make(  # noqa: PLR0917 - what a build has at hand, in its order
         lock_sha256 = sha256_bytes((release_dir / LOCK_FILE).read_bytes())
     except OSError as error:
         raise InputError(f"reading {release_dir / LOCK_FILE}: {error.strerror}; lock the release") from error
-    images = [image for image in lock["images"] if image["role"] == "model"]
+    models = [image for image in lock["images"] if image["role"] == "model"]
+    images = list({image["model"]: image for image in reversed(models)}.values())[::-1]  # on any platform
     key = ModelKey(keys.directory, protect=not keys.development)
     public = key.ensure() if images else b""  # a passphrase is asked for here, not beside other work
     with ThreadPoolExecutor(1) as beside:  # models are read and hashed while the bill is thought out
         signing = beside.submit(_models, images, store, key, public)
         memory = cache_dir() / "bills" / f"{lock['release']['name']}.json"
-        documents = {SBOM: make_sbom(release, lock, lock_sha256, store, signed_at, memory=memory)}
+        parts = carried(installer or {})
+        documents = {SBOM: make_sbom(release, lock, lock_sha256, store, signed_at, parts, memory=memory)}
         documents |= signing.result()
     byproducts = {name: sha256_bytes(data) for name, data in documents.items()}
     return documents | {PROVENANCE: _provenance(statement(lock, lock_sha256, byproducts), keys)}

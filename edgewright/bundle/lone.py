@@ -25,6 +25,7 @@ import yaml
 from edgewright.bundle.controller import Places
 from edgewright.depot.manifest import ARCHIVE_KEY
 from edgewright.depot.progress import say
+from edgewright.device.lock import for_target
 from edgewright.device.profile import SCHEMA, carried_profiles, known_profiles, load_profile
 from edgewright.errors import EdgewrightError, InputError, MissingToolError
 from edgewright.paths import collection_root
@@ -205,7 +206,7 @@ def provision_self(places: Places, site: Path, profile: str | None) -> int:
     """
     if os.geteuid() != 0:
         raise InputError("provisioning this machine: root must do it; run the same with sudo or as root")
-    lock, _ = load_lock(_release(places))
+    lock = _for_this_machine(load_lock(_release(places))[0])
     machine = detect()
     directories = [site / "profiles", carried_profiles()]
     name = profile or _same(machine, directories)
@@ -273,18 +274,19 @@ def install_packages(places: Places, names: Sequence[str]) -> bool:
         Whether anything was installed.
 
     Raises:
-        InputError: No bundle is here, or its depot has no such package.
+        InputError: No bundle is here, or its depot has no such package for this machine.
         MissingToolError: This is no Debian.
     """
     wrong = next((name for name in names if not _PACKAGE.match(name)), None)
     if wrong is not None:
         raise InputError(f"installing packages: {wrong!r} is no package's name")
-    lock, _ = load_lock(_release(places))
+    whole, _ = load_lock(_release(places))
     if shutil.which("apt-get") is None:
         raise MissingToolError("installing packages: apt-get is not here; a controller is a Debian machine")
     missing = [name for name in names if not _installed(name)]
     if not missing:
         return False
+    lock = _for_this_machine(whole)
     carried = {str(deb["name"]) for deb in lock["apt"]["packages"]}
     lacking = [name for name in missing if name not in carried]
     if lacking:
@@ -315,6 +317,23 @@ def install_packages(places: Places, names: Sequence[str]) -> bool:
         [*words, "install", "--yes", "--no-install-recommends", *missing], f"installing {', '.join(missing)}"
     )
     return True
+
+
+def _for_this_machine(lock: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A lock as the target sees it that this machine is."""
+    machine = os.uname().machine
+    arch = _ARCHES.get(machine, machine)
+    told = Path("/etc/os-release")
+    text = told.read_text("utf-8") if told.is_file() else ""
+    suite = re.search(r"^VERSION_CODENAME=\"?([a-z0-9-]+)", text, re.MULTILINE)
+    found = for_target(lock, arch, suite[1] if suite else None)
+    if found["os"]["arch"] != arch:
+        raise InputError(
+            f"using release {lock['release']['name']} on this machine: it is {arch}, the release has "
+            f"packages for {found['os']['arch']} only; add a target for {arch} to release.yml, or use "
+            "another machine"
+        )
+    return found
 
 
 def _apt(words: Sequence[str], doing: str) -> None:

@@ -154,7 +154,9 @@ def verify_statement(
 def _subjects(lock: Mapping[str, Any], lock_sha256: str) -> Iterator[ResourceDescriptor]:
     yield _resource(name=LOCK_FILE, sha256=lock_sha256)
     for image in lock["images"]:
-        yield _resource(name=image["name"], sha256=image["digest"].removeprefix("sha256:"))
+        here = image["platform"] == f"linux/{lock['os']['arch']}"
+        name = image["name"] if here else f"{image['name']} for {image['platform']}"
+        yield _resource(name=name, sha256=image["digest"].removeprefix("sha256:"))
     for entry in lock.get("modules", []):
         yield _resource(name=entry["filename"], sha256=entry["sha256"])
 

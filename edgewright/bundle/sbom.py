@@ -36,9 +36,11 @@ from packageurl import PackageURL
 import edgewright
 from edgewright.bundle import bill as lines
 from edgewright.bundle.bill import Bill, Line, Memory, line
+from edgewright.bundle.carried import Carried
 from edgewright.bundle.needs import deb_needs, wheel_needs
 from edgewright.depot.blobs import BlobStore
 from edgewright.errors import EdgewrightError
+from edgewright.release.supplied import SCHEME, is_supplied
 from edgewright.release.wheels import normal_name
 
 __all__ = ["SPEC_VERSION", "make_sbom", "validate_sbom"]
@@ -55,16 +57,17 @@ _PIECE = 32
 Entry = Mapping[str, Any]
 
 
-def make_sbom(
+def make_sbom(  # noqa: PLR0917 - what a build has at hand, in its order
     release: Mapping[str, Any],
     lock: Mapping[str, Any],
     lock_sha256: str,
     store: BlobStore,
     signed_at: datetime,
+    installer: Sequence[Carried] = (),
     *,
     memory: Path | None = None,
 ) -> bytes:
-    """Write the bill of materials of a lock.
+    """Write the bill of materials of a bundle: of its lock, and of its installer.
 
     Args:
         release: The release, for what it asks for itself.
@@ -72,6 +75,7 @@ def make_sbom(
         lock_sha256: Of the lock's file, in hex: the serial number comes from it.
         store: Holds the packages and wheels, which say what they need.
         signed_at: The lock's own moment.
+        installer: Parts of what a bare controller starts with; none where the bundle carries no installer.
         memory: Where the last bill's lines are remembered; all are made anew without.
 
     Returns:
@@ -91,7 +95,7 @@ def make_sbom(
         ),
     )
     bill = Bill(Memory(memory, _made_by()), SPEC_VERSION)
-    _fill(bill, root, release, lock, store)
+    _fill(bill, root, release, lock, store, installer)
     head = json.loads(BY_SCHEMA_VERSION[SPEC_VERSION](bom).output_as_string())
     head = {name: value for name, value in head.items() if name not in _LONG}
     fault = _fault(bill.unproven(head))
@@ -156,7 +160,9 @@ def _told(fault: object) -> str:
     return f"{place}: {str(getattr(error, 'message', error))[:300]}"
 
 
-def _fill(bom: Bill, root: Line, release: Entry, lock: Entry, store: BlobStore) -> None:
+def _fill(  # noqa: PLR0917 - what a bill is filled from
+    bom: Bill, root: Line, release: Entry, lock: Entry, store: BlobStore, installer: Sequence[Carried]
+) -> None:
     """Add every component, and who needs whom."""
     components: dict[str, Line] = {}
     needs: dict[str, set[str]] = {}
@@ -172,11 +178,15 @@ def _fill(bom: Bill, root: Line, release: Entry, lock: Entry, store: BlobStore) 
             needs.setdefault(name, set()).update(others)
         wanted = {*release["apt"]["packages"], part["kernel"]["package"]}
         asked |= {deb["filename"] for deb in packages if deb["name"] in wanted}
-    for name, component in _packages(inside, [], lock["os"]["suite"]):
-        components.setdefault(name, component)
+    for image in lock["images"]:
+        suite = _target_of(image, lock)["os"]["suite"]
+        for name, component in _packages(image.get("debs", []), [], suite):
+            components.setdefault(name, component)
     for name, others in deb_needs(inside, store).items():
         needs.setdefault(name, set()).update(others)
-    components |= {f"file:{entry['name']}": _file(entry) for entry in lock.get("files", [])}
+    components |= {  # a supplied package or wheel is told of as what it is
+        f"file:{entry['name']}": _file(entry) for entry in lock.get("files", []) if "kind" not in entry
+    }
     for entry in lock.get("modules", []):  # as it is before it is signed: that digest is the lock's
         told = {"name": entry["filename"], **{key: entry[key] for key in ("version", "size", "sha256")}}
         components[entry["filename"]] = _file(told)
@@ -187,15 +197,73 @@ def _fill(bom: Bill, root: Line, release: Entry, lock: Entry, store: BlobStore) 
 
     for name, needed in needs.items():
         bom.register_dependency(components[name], [components[other] for other in sorted(needed)])
-    own = [wheel["filename"] for wheel in lock["python"]["wheels"]]  # images are built for the first target
+    own: list[str] = []
     for image, component in zip(lock["images"], images, strict=True):
         within = [deb["filename"] for deb in image.get("debs", [])]
-        within += own if image["role"] == "runtime" else []
+        if image["role"] == "runtime":
+            wheels = [wheel["filename"] for wheel in _target_of(image, lock)["python"]["wheels"]]
+            within, own = [*within, *wheels], [*own, *wheels]
         bom.register_dependency(component, [components[name] for name in within])
     held = {other for others in needs.values() for other in others}
     held |= {deb["filename"] for deb in inside} | set(own)
     direct = asked | (components.keys() - held)
-    bom.register_dependency(root, [*(components[name] for name in sorted(direct)), *images])
+    shared = {
+        wheel["filename"]: wheel["sha256"]
+        for part in [lock, *lock.get("targets", [])]
+        for wheel in part["python"]["wheels"]
+    }
+    tools = _add_installer(
+        bom,
+        [
+            (part, components[part.filename] if shared.get(part.filename) == part.sha256 else None)
+            for part in installer
+        ],
+    )
+    bom.register_dependency(root, [*(components[name] for name in sorted(direct)), *images, *tools])
+
+
+def _add_installer(bom: Bill, parts: Sequence[tuple[Carried, Line | None]]) -> list[Line]:
+    """Add what a controller's environment is made of; a wheel that the release has too is one with it."""
+    if not parts:
+        return []
+    needed = []
+    for part, shared in parts:
+        component = shared or _carried(part)
+        if shared is None:
+            bom.add(component)
+        needed.append(component)
+    whole = _whole(edgewright.__version__)
+    bom.add(whole)
+    bom.register_dependency(whole, needed)
+    return [whole]
+
+
+@line
+def _whole(version: str) -> Component:
+    return Component(
+        type=ComponentType.APPLICATION, bom_ref="installer", name="edgewright-installer", version=version
+    )
+
+
+@line
+def _carried(part: Carried) -> Component:
+    name, version = part.name, part.version or None
+    if part.kind == "wheel":
+        url = PackageURL("pypi", None, name, version, {"file_name": part.filename})
+    else:
+        namespace, _, plain = name.rpartition(".")
+        url = PackageURL("generic", f"ansible/{namespace}", plain, version)
+    # A collection lies in an archive with others, whose digest would not be its own.
+    return Component(
+        type=ComponentType.LIBRARY,
+        bom_ref=f"installer:{part.filename if part.kind == 'wheel' else name}",
+        name=name,
+        version=version,
+        purl=url,
+        hashes=_hashes(part.sha256) if part.kind == "wheel" else [],
+        licenses=[LicenseFactory().make_from_string(part.licence)] if part.licence else [],
+        properties=_properties({"filename": part.filename, "file_sha256": part.sha256, "part": "installer"}),
+    )
 
 
 def _packages(debs: Sequence[Entry], wheels: Sequence[Entry], suite: str) -> Iterator[tuple[str, Line]]:
@@ -214,6 +282,13 @@ def _targets(release: Entry, lock: Entry) -> Iterator[tuple[Entry, str]]:
     for part in lock.get("targets", []):
         target = named.get((part["os"]["suite"], part["os"]["arch"]), {})
         yield part, target.get("python", {}).get("version", python)
+
+
+def _target_of(image: Entry, lock: Entry) -> Entry:
+    """The target that an image is made of: the first one of its platform."""
+    arch = image["platform"].rpartition("/")[2]
+    parts = [lock, *lock.get("targets", [])]
+    return next((part for part in parts if part["os"]["arch"] == arch), lock)
 
 
 @line
@@ -242,7 +317,8 @@ def _tool() -> Component:
 
 @line
 def _deb(deb: Entry, suite: str) -> Component:
-    url = PackageURL("deb", "debian", deb["name"], deb["version"], {"arch": deb["arch"], "distro": suite})
+    vendor = None if is_supplied(deb) else "debian"
+    url = PackageURL("deb", vendor, deb["name"], deb["version"], {"arch": deb["arch"], "distro": suite})
     return Component(
         type=ComponentType.LIBRARY,
         bom_ref=f"deb:{deb['filename']}",
@@ -366,6 +442,8 @@ def _facts(entry: Entry, *names: str) -> list[Property]:
     told = {name: entry[name] for name in names if name in entry}
     if entry.get("url", "").startswith("archive:"):
         told["archive"] = entry["url"].removeprefix("archive:")
+    if is_supplied(entry):
+        told["supplied"] = entry["url"].removeprefix(SCHEME)
     for name, value in (entry.get("waiver") or {}).items():
         told[f"waiver_{name}"] = value
     return _properties(told)

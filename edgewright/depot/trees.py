@@ -21,7 +21,7 @@ from edgewright.depot.debfile import control_fields
 from edgewright.depot.keys import ReleaseKey
 from edgewright.depot.manifest import ARCHIVE_KEY
 from edgewright.errors import IntegrityError
-from edgewright.release.ocitar import canonical_json, image_blobs
+from edgewright.release.ocitar import canonical_json, image_blobs, make_index
 from edgewright.release.wheels import normal_name
 
 __all__ = [
@@ -158,6 +158,9 @@ def _page(title: str, body: str) -> bytes:
 def oci_tree(lock: Mapping[str, Any], store: BlobStore) -> Tree:
     """The pull side of an OCI registry for the lock's images.
 
+    A name that has one platform is tagged with its manifest. One that has several is tagged with an index of
+    them, below `indexes/` instead of `manifests/`: a static server tells by the place which type it serves.
+
     Args:
         lock: The lock.
         store: Holds the images' blobs.
@@ -169,6 +172,7 @@ def oci_tree(lock: Mapping[str, Any], store: BlobStore) -> Tree:
         IntegrityError: The store lacks an image.
     """
     tree: Tree = {}
+    tagged: dict[tuple[str, str], dict[str, tuple[str, int]]] = {}
     for image in lock["images"]:
         blobs = image_blobs(image["digest"], store)
         if blobs is None:
@@ -178,8 +182,19 @@ def oci_tree(lock: Mapping[str, Any], store: BlobStore) -> Tree:
         here = f"v2/{image['name']}"
         tree |= {f"{here}/blobs/sha256:{blob}": Linked(blob) for blob in blobs}
         tree[f"{here}/manifests/{image['digest']}"] = Linked(blobs[0])
-        tree[f"{here}/manifests/{image['version']}"] = Linked(blobs[0])
-        tree[f"{here}/tags/list"] = json.dumps({"name": image["name"], "tags": [image["version"]]}).encode()
+        platforms = tagged.setdefault((image["name"], image["version"]), {})
+        platforms[image["platform"]] = (image["digest"], store.path(blobs[0]).stat().st_size)
+    for (name, version), platforms in tagged.items():
+        here = f"v2/{name}"
+        if len(platforms) == 1:
+            (digest, _), *_ = platforms.values()
+            tree[f"{here}/manifests/{version}"] = Linked(digest.removeprefix("sha256:"))
+        else:
+            index = make_index(platforms)
+            tree[f"{here}/indexes/{version}"] = index
+            tree[f"{here}/indexes/sha256:{sha256(index).hexdigest()}"] = index
+        tags = sorted(tag for other, tag in tagged if other == name)
+        tree[f"{here}/tags/list"] = json.dumps({"name": name, "tags": tags}).encode()
     return tree
 
 

@@ -32,6 +32,7 @@ from edgewright.device import (
     runtime,
 )
 from edgewright.device.drift import Drift, Have, Want
+from edgewright.device.lock import for_target
 from edgewright.errors import InputError
 from edgewright.snaps.grade import check_inventory
 
@@ -106,7 +107,7 @@ def want_all(
     Args:
         variables: role and site variables of the host, values not templates, with the controller's facts.
         profile: `Profile.as_dict()`.
-        lock: the lock, as `edgewright.device.lock` gives it.
+        lock: the lock, as `edgewright.device.lock` gives it; of several targets the device's own counts.
         names: areas to compute; None for all.
 
     Returns:
@@ -116,7 +117,10 @@ def want_all(
         InputError: unknown area, or an area refuses its input.
     """
     check_inventory(variables, lock)
-    return {area.name: area.want(variables, profile, lock) for area in choose(names)}
+    seen = lock
+    if lock.get("targets"):
+        seen = for_target(lock, str(profile["arch"]), variables.get("depot_client_suite"))
+    return {area.name: area.want(variables, profile, seen) for area in choose(names)}
 
 
 def drift_all(

@@ -15,7 +15,7 @@ from typing import Any
 from edgewright.device import _yaml
 from edgewright.errors import InputError
 
-__all__ = ["SCHEMA", "load_lock", "parse_lock"]
+__all__ = ["SCHEMA", "for_target", "load_lock", "parse_lock"]
 
 SCHEMA = "edgewright.lock/v1"
 
@@ -77,6 +77,37 @@ def parse_lock(text: str, source: str) -> dict[str, Any]:
         for number, entry in enumerate(found):
             _check_texts(f"{where}: {name}[{number}]", entry, keys, again)
     return raw
+
+
+def for_target(lock: Mapping[str, Any], arch: str, suite: object = None) -> Mapping[str, Any]:
+    """A lock as one of its targets sees it: `os`, `kernel`, `apt` and `python` of that target, its images.
+
+    Args:
+        lock: the lock.
+        arch: Debian's name of the device's architecture.
+        suite: the device's suite, which decides where several targets have the architecture.
+
+    Returns:
+        The lock itself where it has one target only.
+
+    Raises:
+        InputError: no target is of that architecture, or several are and none of them has the suite.
+    """
+    if not lock.get("targets"):
+        return lock
+    parts = [lock, *lock["targets"]]
+    there = ", ".join(f"{part['os']['suite']} on {part['os']['arch']}" for part in parts)
+    found = [part for part in parts if part["os"]["arch"] == arch]
+    chosen = [part for part in found if len(found) == 1 or part["os"]["suite"] == suite]
+    if not chosen:
+        raise InputError(
+            f"lock of release {lock['release']['name']} {lock['release']['version']}: expected a target"
+            f" {suite or 'of any suite'} on {arch}, it has {there}: add it to targets of release.yml and run"
+            " `edgewright release lock`, or correct the device's profile"
+        )
+    own = {key: chosen[0][key] for key in ("os", "kernel", "apt", "python") if key in chosen[0]}
+    images = [image for image in lock["images"] if image.get("platform") == f"linux/{arch}"]
+    return {**{key: value for key, value in lock.items() if key != "targets"}, **own, "images": images}
 
 
 def _check_texts(where: str, part: object, keys: tuple[str, ...], again: str) -> None:

@@ -96,7 +96,8 @@ def draft_modules(room: AptRoom, marked: Marked, target: Target) -> list[Draft]:
     Raises:
         InputError: There is no such package, or it is not of the wanted driver.
     """
-    if not target.primary:
+    first = marked.content["os"]
+    if (target.suite, target.arch, target.kernel) != (first["suite"], first["arch"], first["kernel"]):
         return []
     found = []
     for number, wanted in enumerate(marked.content.get("modules", [])):

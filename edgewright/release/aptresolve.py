@@ -9,21 +9,24 @@ this host's clock; one of a snapshot archive is judged by the moment that the re
 The bare base is what the suite's essential and required packages and apt resolve to, as `mmdebstrap` or
 `debootstrap --variant=minbase` would install.
 
-    with AptRoom(release) as room:
+    with AptRoom(arch, sources) as room:
         room.update()
         base = room.resolve(room.essential())
         more = room.resolve(["podman"], installed=base)
+
+Packages that a site supplies are one more source, a file in the room; see `edgewright.release.supplied`.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 import subprocess
 import tempfile
 import urllib.parse
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -31,6 +34,7 @@ from typing import Any
 
 from edgewright.archives import address, release_date
 from edgewright.errors import InputError, MissingToolError, UnreachableError
+from edgewright.release.supplied import SCHEME, SuppliedDeb
 
 __all__ = ["AptConflictError", "AptRoom", "Deb"]
 
@@ -42,12 +46,23 @@ _HELD = re.compile(
     r"(?:Depends|PreDepends|Breaks|Conflicts): (?P<name>[^\s:]+)\S* .*?but \S+ is to be installed"
 )
 _LACKING = re.compile(r"(?:Unable to locate package|no package called|Package) '?([a-z0-9][a-z0-9+.-]+)'?")
+_WHO = re.compile(r"^ (?P<who>[a-z0-9][a-z0-9+.-]+)(?::\S+)? : ")
+_UNMET = re.compile(
+    r"(?:Pre-?)?Depends: (?P<what>(?P<name>\S+).*?) but "
+    r"(?:it is not installable|(?P<got>\S+) is to be installed)"
+)
+_SUPPLIED = "supplied"
+"""Directory of the room, and `source` of what comes from there."""
+
 _URI_LINE = re.compile(r"^'(?P<url>[^']+)' (?P<file>\S+) (?P<size>\d+)")
 
 
 @dataclass(frozen=True)
 class Deb:
-    """One package file: what the lock says about it, and its stanza of the archive's index."""
+    """One package file: what the lock says about it, and its stanza of the archive's index.
+
+    `told` is what is known of it otherwise: licence and waiver of a supplied one.
+    """
 
     name: str
     version: str
@@ -58,6 +73,7 @@ class Deb:
     sha256: str
     source: str
     stanza: str
+    told: Mapping[str, Any] = field(default_factory=dict)
 
     def entry(self, bootstrap: bool = False) -> dict[str, Any]:
         """The lock's entry."""
@@ -70,6 +86,7 @@ class Deb:
             "size": self.size,
             "sha256": self.sha256,
             "source": self.source,
+            **self.told,
         }
         if bootstrap:
             found["bootstrap"] = True
@@ -92,6 +109,7 @@ class AptRoom:
         sources: The release's `apt.sources`.
         release_dir: Where the paths of sources' keys begin.
         place: `FILE:LINE` of a package's name in the release, for messages; None where it names it nowhere.
+        supplied: Packages that the site supplies; they come before others of their names.
 
     Raises:
         InputError: This host has no address for a source, or a key is not there.
@@ -103,7 +121,10 @@ class AptRoom:
         sources: Sequence[Mapping[str, Any]],
         release_dir: Path = Path(),
         place: Callable[[str], str | None] = lambda _: None,
+        supplied: Sequence[SuppliedDeb] = (),
     ) -> None:
+        self._supplied = {deb.name: deb for deb in supplied}
+        self._held: set[str] = set()
         self._arch = arch
         self._place = place
         self._keys = [_key(source, release_dir) for source in sources]
@@ -127,6 +148,9 @@ class AptRoom:
         (self._room / "status").touch()
         self._keys = [self._readable(key, number) for number, key in enumerate(self._keys)]
         (self._room / "etc/sources.list").write_text("".join(self._source_lines()))
+        if self._supplied:
+            self._supply()
+        self.pin({})
         (self._room / "apt.conf").write_text(self._configuration())
         return self
 
@@ -151,9 +175,12 @@ class AptRoom:
                 f"{_advice(done.stderr)}"
             )
         dates: list[str] = []
-        for path in sorted((self._room / "state/lists").glob("*_Packages")):
-            self._read_index(path)
-        for path in sorted((self._room / "state/lists").glob("*Release")):
+        lists = sorted((self._room / "state/lists").iterdir())
+        lists = [path for path in lists if not path.name.startswith("_")]  # of a host: not what is supplied
+        for path in lists:
+            if path.name.endswith("_Packages"):
+                self._read_index(path)
+        for path in (path for path in lists if path.name.endswith("Release")):
             told = dict(re.findall(r"^(Date|Valid-Until): (.+)$", path.read_text("utf-8"), re.MULTILINE))
             source, _, suite = self._origin(path.name)
             if "snapshot" in source:
@@ -171,9 +198,9 @@ class AptRoom:
         which would bring perl, and what the base lacks in doubt, the lock holds.
         """
         wanted = re.compile(r"^(Essential: yes|Priority: required)$", re.MULTILINE)
-        names = {deb.name for deb in self._index.values()}
-        always = {"apt", "usr-is-merged"} & names
-        return sorted({deb.name for deb in self._index.values() if wanted.search(deb.stanza)} | always)
+        archived = [deb for deb in self._index.values() if deb.source != _SUPPLIED]
+        always = {"apt", "usr-is-merged"} & {deb.name for deb in archived}
+        return sorted({deb.name for deb in archived if wanted.search(deb.stanza)} | always)
 
     def resolve(self, names: Iterable[str], installed: Iterable[Deb] = ()) -> list[Deb]:
         """What apt would install, recommended packages left out.
@@ -194,6 +221,7 @@ class AptRoom:
         done = self._apt("install", "--print-uris", "-q", "--no-install-recommends", *asked)
         if done.returncode != 0:
             words = f"{done.stdout}\n{done.stderr}"
+            self._refuse_unmet(words)
             lacking = [name for name in dict.fromkeys(_LACKING.findall(done.stderr)) if name in asked]
             places = [f"{self._place(name)}: {name}" for name in lacking if self._place(name)]
             raise AptConflictError(
@@ -240,11 +268,50 @@ class AptRoom:
         """
         there = {(deb.name, deb.version) for deb in self._index.values()}
         held = {name: version for name, version in sorted(versions.items()) if (name, version) in there}
+        self._held = set(held)
+        held |= {name: deb.version for name, deb in self._supplied.items()}
         stanzas = [
             f"Package: {name}\nPin: version {version}\nPin-Priority: 1001\n" for name, version in held.items()
         ]
         (self._room / "etc/preferences").write_text("\n".join(stanzas))
         return sorted(set(versions) - set(held))
+
+    def _supply(self) -> None:
+        """Make the supplied packages' source: an index of their own control data, and no signature."""
+        here = self._room / _SUPPLIED
+        here.mkdir()
+        stanzas = []
+        for deb in self._supplied.values():
+            name, size, sha256 = (deb.file[key] for key in ("name", "size", "sha256"))
+            stanza = f"{deb.control}\nFilename: ./{name}\nSize: {size}\nSHA256: {sha256}"
+            stanzas.append(f"{stanza}\n")
+            told = {key: deb.file[key] for key in ("licence", "waiver") if key in deb.file}
+            one = (deb.name, deb.version, deb.arch, name, f"{SCHEME}{name}", size, sha256, _SUPPLIED, stanza)
+            self._index[f"file:{here}/./{name}"] = Deb(*one, told)
+        listing = "\n".join(stanzas).encode()
+        (here / "Packages").write_bytes(listing)
+        digest = hashlib.sha256(listing).hexdigest()
+        (here / "Release").write_text(f"Suite: {_SUPPLIED}\nSHA256:\n {digest} {len(listing)} Packages\n")
+        with (self._room / "etc/sources.list").open("a") as stream:
+            stream.write(f"deb [arch={self._arch} trusted=yes] file:{here} ./\n")  # pinned by sha256 instead
+
+    def _refuse_unmet(self, words: str) -> None:
+        """Tell a supplied package whose dependency nothing has, of all that apt complains of."""
+        who = ""
+        for line in words.splitlines():
+            begins = _WHO.match(line)
+            who = begins["who"] if begins else who if line.startswith("  ") else ""
+            unmet = _UNMET.search(line)
+            if unmet and who in self._supplied and unmet["name"] not in self._held:
+                deb = self._supplied[who]
+                why = "which no archive of the release has"
+                if unmet["got"]:
+                    why = f"of which {unmet['got']} is what the release's archives have"
+                raise InputError(
+                    f"resolving {deb.place}: {deb.file['name']}: it depends on {unmet['what']}, {why} for "
+                    f"{self._arch} and no file supplies; supply that too (files[] with kind: deb), or name "
+                    "an archive that has it in apt.sources"
+                )
 
     def _by_url(self, line: str) -> Deb:
         match = _URI_LINE.match(line)

@@ -52,7 +52,8 @@ class Side:
 class Change:
     """An entry that differs; `old` None where it is new, `new` None where it is gone.
 
-    `target` is `SUITE/ARCH` for an entry of a further target, empty for the release's first one.
+    `target` is empty for the release's first target; of another one it is `SUITE/ARCH`, and of an image made
+    for another platform that platform.
     """
 
     target: str
@@ -204,11 +205,13 @@ def _entries(lock: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str, str], Si
         yield from _packages(f"{target['os']['suite']}/{target['os']['arch']}", target)
     for image in lock["images"]:
         digest = str(image["digest"]).removeprefix("sha256:")
-        yield ("", "image", image["name"]), Side(image["version"], image["size"], digest, image["licence"])
+        target = "" if image["platform"] == f"linux/{lock['os']['arch']}" else image["platform"]
+        side = Side(image["version"], image["size"], digest, image["licence"])
+        yield (target, "image", image["name"]), side
         for deb in image.get("debs", []):
-            yield ("", "image deb", deb["name"]), _side(deb)
+            yield (target, "image deb", deb["name"]), _side(deb)
         if "wheel" in image:
-            yield ("", "wheel", f"{image['wheel']['name']} of {image['name']}"), _side(image["wheel"])
+            yield (target, "wheel", f"{image['wheel']['name']} of {image['name']}"), _side(image["wheel"])
     for entry in lock.get("files", []):
         yield ("", "file", entry["name"]), _side(entry)
     for entry in lock.get("modules", []):

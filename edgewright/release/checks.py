@@ -35,8 +35,8 @@ def check_release(release: Mapping[str, Any]) -> list[Complaint]:
         *_snapshots(("apt",), release["apt"]["sources"]),
         *_targets(release),
         *_nvidia(release.get("nvidia", {})),
-        *_files(release.get("files", [])),
-        *_images(release["images"]),
+        *_files(release),
+        *_images(release),
         *check_release_snaps(
             release.get("snaps", []), [entry["model"] for entry in release["images"]["models"]]
         ),
@@ -97,8 +97,15 @@ def _snapshots(here: Steps, sources: list[Mapping[str, Any]]) -> Iterator[Compla
                 yield steps, f"{source['snapshot']!r} is no moment; write it as 20261119T021254Z, in UTC"
 
 
-def _files(files: list[Mapping[str, Any]]) -> Iterator[Complaint]:
-    for number, entry in enumerate(files):
+def _files(release: Mapping[str, Any]) -> Iterator[Complaint]:
+    suites = {release["os"]["suite"], *(target["suite"] for target in release.get("targets", []))}
+    for number, entry in enumerate(release.get("files", [])):
+        if "suites" in entry and entry.get("kind") != "deb":
+            yield ("files", number, "suites"), f"{entry['name']}: only a file of kind deb is for suites"
+        for place, suite in enumerate(entry.get("suites", [])):
+            if suite not in suites:
+                told = f"no target of the release is {suite} (they are: {', '.join(sorted(suites))})"
+                yield ("files", number, "suites", place), told
         if ("path" in entry) == ("url" in entry):
             got = "both" if "path" in entry else "neither"
             yield (
@@ -114,8 +121,14 @@ def _files(files: list[Mapping[str, Any]]) -> Iterator[Complaint]:
             yield from _path(("files", number, "path"), entry["path"])
 
 
-def _images(images: Mapping[str, Any]) -> Iterator[Complaint]:
+def _images(release: Mapping[str, Any]) -> Iterator[Complaint]:
+    images = release["images"]
+    arches = _arches(release)
     for number, entry in enumerate(images.get("extra", [])):
+        for place, arch in enumerate(entry.get("arches", [])):
+            if arch not in arches:
+                steps: Steps = ("images", "extra", number, "arches", place)
+                yield steps, f"no target of the release is {arch} (they are: {', '.join(arches)})"
         source, here = entry["from"], ("images", "extra", number, "from")
         kind = source["kind"]
         needs = {"path", "sha256"} if kind.endswith("-archive") else {"reference"}
@@ -142,16 +155,25 @@ def _path(steps: Steps, path: str) -> Iterator[Complaint]:
         yield steps, f"expected a path below the release's directory, got {path!r}; put the file there"
 
 
+def _arches(release: Mapping[str, Any]) -> list[str]:
+    """Architectures of the targets, the first one's first."""
+    return list(
+        dict.fromkeys([release["os"]["arch"], *(each["arch"] for each in release.get("targets", []))])
+    )
+
+
 def _names(release: Mapping[str, Any]) -> Iterator[Complaint]:
     images = release["images"]
+    arches = _arches(release)
     listed: list[tuple[Steps, str, str]] = [
         *((("files", n), "file", entry["name"]) for n, entry in enumerate(release.get("files", []))),
         *((("snaps", n), "snap", entry["name"]) for n, entry in enumerate(release.get("snaps", []))),
         (("images", "runtime"), "image", images["runtime"]["name"]),
         *((("images", "models", n), "image", entry["name"]) for n, entry in enumerate(images["models"])),
         *(
-            (("images", "extra", n), "image", entry["name"])
+            (("images", "extra", n), "image", f"{entry['name']}{_on(arch, arches)}")
             for n, entry in enumerate(images.get("extra", []))
+            for arch in entry.get("arches", arches)
         ),
         *((("images", "models", n), "model", entry["model"]) for n, entry in enumerate(images["models"])),
     ]
@@ -160,6 +182,11 @@ def _names(release: Mapping[str, Any]) -> Iterator[Complaint]:
         if (kind, name) in seen:
             yield (*steps, "model" if kind == "model" else "name"), f"two {kind}s are called {name!r}"
         seen.add((kind, name))
+
+
+def _on(arch: str, arches: list[str]) -> str:
+    """What an image of a further platform is told apart by: others may have its name on another one."""
+    return "" if arch == arches[0] else f" on {arch}"
 
 
 def _licences(release: Mapping[str, Any]) -> Iterator[Complaint]:

@@ -20,6 +20,7 @@ from typing import Any
 from edgewright.depot.blobs import BlobStore
 from edgewright.errors import IntegrityError
 from edgewright.paths import cache_dir
+from edgewright.release.supplied import is_supplied
 
 __all__ = ["licence_of", "parse_copyright", "with_licences"]
 
@@ -40,6 +41,8 @@ def with_licences(
     """
 
     def licence(deb: Mapping[str, Any]) -> str | None:
+        if is_supplied(deb):  # its licence is what the release says of the file
+            return deb.get("licence")
         if deb["sha256"] in known:
             return known[deb["sha256"]]
         return licence_of(deb, store) if store.has(deb["sha256"], deb["size"]) else None

@@ -42,7 +42,14 @@ _TOLD = 20
 """Complaints in one message: enough for one pass through a file."""
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+_Base: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+
+class _Dumper(_Base):  # type: ignore[misc]
+    """Writes what several entries share out in each: an alias would hang on how the lock was made."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - the interface's
+        return True
 
 
 def relock_hint(release_dir: Path, images_only: bool = False) -> str:

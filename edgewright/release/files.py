@@ -2,7 +2,7 @@
 """Files that a site supplies itself, or that lie behind an address: NVIDIA's packages, firmware, documents.
 
 Each is pinned in `release.yml` by sha256, so that locking only checks and measures. They lie in the depot
-under `files/NAME`.
+under `files/NAME`; what is for apt or pip (`kind`) lies in their indices too, see `supplied`.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def lock_files(marked: Marked, release_dir: Path, store: BlobStore) -> list[dict
         place = marked.place("files", number)
         size = wanted.get("size") or _measure(release_dir / wanted["path"], wanted, place)
         entry: dict[str, Any] = {"name": wanted["name"]}
-        entry |= {key: wanted[key] for key in ("version",) if key in wanted}
+        entry |= {key: wanted[key] for key in ("kind", "suites", "version") if key in wanted}
         entry |= {"size": size, "sha256": wanted["sha256"], "licence": wanted["licence"]}
         entry |= {key: wanted[key] for key in ("path", "url", "waiver") if key in wanted}
         if "path" in wanted:

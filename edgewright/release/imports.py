@@ -139,7 +139,8 @@ def _platform_digest(reference: str, arch: str, what: str) -> str:
             return str(digest)
     there = ", ".join(f"{each.get('os')}/{each.get('architecture')}" for each, _ in platforms) or "none"
     raise InputError(
-        f"locking {what}: {reference} has no image for linux/{arch} (it has: {there}); name another"
+        f"locking {what}: {reference} has no image for linux/{arch} (it has: {there}); name another, "
+        "or say for which `arches` of the release it is"
     )
 
 
@@ -271,7 +272,10 @@ def _check_platform(config: Path, arch: str, what: str) -> None:
     told = _json(config.read_bytes(), what)
     found = f"{told.get('os', 'linux')}/{told.get('architecture', arch)}"
     if found != f"linux/{arch}":
-        raise InputError(f"reading {what}: expected an image for linux/{arch}, got one for {found}")
+        raise InputError(
+            f"reading {what}: expected an image for linux/{arch}, got one for {found}; name another, or say "
+            "for which `arches` of the release it is"
+        )
 
 
 def _as_oci(manifest: Mapping[str, Any], store: BlobStore) -> dict[str, Any]:

@@ -47,6 +47,7 @@ from edgewright.release.resolve import find_only, resolve
 from edgewright.release.runtime_image import build_runtime_image, runtime_sources, tree_digest
 from edgewright.release.stack.facts import load_facts
 from edgewright.release.stack.locked import lock_stack
+from edgewright.release.supplied import is_supplied
 from edgewright.release.targets import Target, release_targets
 from edgewright.release.wheels import fetch_wheels
 from edgewright.snaps.built import restore_built, with_built
@@ -110,30 +111,31 @@ def lock_release(
     stack = lock_stack(marked, lock, hardware, load_facts(), today)
     lock |= {"nvidia": stack} if stack else {}
     _read_licences(lock, old, store, fetch=not check)
-    made: dict[Path, bytes] = {}
-    images: list[dict[str, Any]] = []
     kept = _untouched(lock, old) if moving else {}
-    kept.pop(moving.name if moving else "", None)
-    fetch_sources({**lock, "images": [e for e in lock["images"] if e["name"] not in kept]}, release, store)
-    for entry in lock["images"]:
-        if entry["role"] == "extra" or entry["name"] in kept:
-            images.append(kept.get(entry["name"], entry))
-            continue
-        say(f"building image {entry['name']}")
-        if entry["role"] == "runtime":
-            image = build_images(lock, release, {}, store)[entry["name"]]
-            sources = tree_digest(runtime_sources())
-        else:
+    kept = {key: entry for key, entry in kept.items() if moving is None or key[0] != moving.name}
+    building = [e for e in lock["images"] if e["role"] != "extra" and _key(e) not in kept]
+    restore_files([file for file in lock.get("files", []) if "kind" in file], release_dir, store)
+    fetch_sources({**lock, "images": building}, release, store)
+    described_now: dict[str, dict[str, bytes]] = {}
+    for entry in building:
+        if entry["role"] == "model" and entry["model"] not in described_now:
+            have = read_description(release_dir, entry["model"])
             wanted = _model(release, entry["model"])
-            files = describe_model(
-                wanted, entry["wheel"], read_description(release_dir, entry["model"]), store
-            )
-            image = build_model_image(wanted, entry["wheel"], files, lock["os"]["arch"], store)
-            sources = tree_digest(files)
-            made |= {
-                model_directory(release_dir, entry["model"]) / path: data for path, data in files.items()
-            }
-        images.append({**entry, "digest": image.digest, "size": image.size, "sources": sources})
+            described_now[entry["model"]] = describe_model(wanted, entry["wheel"], have, store)
+    images: list[dict[str, Any]] = []
+    for entry in lock["images"]:
+        if entry not in building:
+            images.append(kept.get(_key(entry), entry))
+            continue
+        say(f"building image {_told(entry, lock)}")
+        image = build_images(lock, release, described_now, store, [entry])[_key(entry)]
+        files = described_now[entry["model"]] if entry["role"] == "model" else runtime_sources()
+        images.append({**entry, "digest": image.digest, "size": image.size, "sources": tree_digest(files)})
+    made = {
+        model_directory(release_dir, model) / path: data
+        for model, files in described_now.items()
+        for path, data in files.items()
+    }
     lock["images"] = images
     if lock.get("modules"):
         lock["modules"] = lock_modules(lock["modules"], old, store)
@@ -159,16 +161,19 @@ def fetch_sources(
     Files that the site supplies are taken by `ensure_images`, which knows the release's directory.
     """
     debs = [deb for image in lock["images"] for deb in image.get("debs", [])]
-    targets = [(lock, release_targets(release)[0]), *_further(lock, release)] if everything else []
-    debs += [deb for part, _ in targets for deb in part["apt"]["packages"]]
+    targets = [(lock, release_targets(release)[0]), *_further(lock, release)]
+    debs += [deb for part, _ in targets for deb in part["apt"]["packages"] if everything]
     wheels = [*lock["python"]["wheels"], *(image["wheel"] for image in lock["images"] if "wheel" in image)]
+    built = {image["platform"] for image in lock["images"] if image["role"] == "runtime"}
     files = {deb["sha256"]: deb for deb in debs if not store.has(deb["sha256"], deb["size"])}
-    missing = [_wanted(deb) for deb in files.values()]
-    missing += wanted_files(lock.get("files", []), store) if everything else []
-    absent = [wheel for wheel in wheels if not store.has(wheel["sha256"], wheel["size"])]
+    missing = [_wanted(deb) for deb in files.values() if not is_supplied(deb)]
+    listed = lock.get("files", [])
+    missing += wanted_files([file for file in listed if everything or "kind" in file], store)
+    absent = _absent(wheels, store)
     more = [
-        (target, [each for each in part["python"]["wheels"] if not store.has(each["sha256"], each["size"])])
+        (target, _absent(part["python"]["wheels"], store))
         for part, target in targets[1:]
+        if everything or (target.images and target.platform in built)
     ]
     every = [*absent, *(wheel for _, wheels in more for wheel in wheels)]
     total = sum(item.size for item in missing) + sum(wheel["size"] for wheel in every)
@@ -178,6 +183,13 @@ def fetch_sources(
     for target, wheels in more:
         fetch_wheels(wheels, target.python, target.platforms, store, progress)
     progress.close()
+
+
+def _absent(wheels: Sequence[Mapping[str, Any]], store: BlobStore) -> list[Mapping[str, Any]]:
+    """Wheels to fetch from the index."""
+    return [
+        wheel for wheel in wheels if not is_supplied(wheel) and not store.has(wheel["sha256"], wheel["size"])
+    ]
 
 
 def _further(lock: Mapping[str, Any], release: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], Target]]:
@@ -191,7 +203,8 @@ def build_images(
     release: Mapping[str, Any],
     described: Mapping[str, Mapping[str, bytes]],
     store: BlobStore,
-) -> dict[str, Image]:
+    chosen: Sequence[Mapping[str, Any]] | None = None,
+) -> dict[tuple[str, str], Image]:
     """Build a lock's images from files in the store.
 
     Args:
@@ -199,22 +212,26 @@ def build_images(
         release: Its release.
         described: Files of `read_description`, by model; models that are missing here are not built.
         store: Where sources are and images go.
+        chosen: Entries of the lock's images to build; all of them when not given.
 
     Returns:
-        Images by name.
+        Images by name and platform.
     """
-    built: dict[str, Image] = {}
-    for entry in lock["images"]:
-        arch = lock["os"]["arch"]
+    runtimes = {_arch(entry): entry["debs"] for entry in lock["images"] if entry["role"] == "runtime"}
+    present = {arch: debs for arch, debs in runtimes.items() if all(store.has(deb["sha256"]) for deb in debs)}
+    built: dict[tuple[str, str], Image] = {}
+    for entry in lock["images"] if chosen is None else chosen:
+        arch = _arch(entry)
         if entry["role"] == "runtime":
             drop = release["images"]["runtime"].get("drop", [])
-            built[entry["name"]] = build_runtime_image(
-                entry["debs"], lock["python"]["wheels"], drop, arch, store
+            others = {other: debs for other, debs in present.items() if other != arch}
+            built[_key(entry)] = build_runtime_image(
+                entry["debs"], _wheels_for(lock, arch), drop, arch, store, others=others
             )
         elif entry["role"] == "model" and entry["model"] in described:
             wanted = _model(release, entry["model"])
             files = described[entry["model"]]
-            built[entry["name"]] = build_model_image(wanted, entry["wheel"], files, arch, store)
+            built[_key(entry)] = build_model_image(wanted, entry["wheel"], files, arch, store)
     return built
 
 
@@ -232,7 +249,7 @@ def stale_images(lock: Mapping[str, Any], release_dir: Path) -> list[str]:
             where = str(model_directory(release_dir, entry["model"]))
         if found != entry.get("sources"):
             told.append(f"image {entry['name']}: {where} changed since the release was locked; run {hint}")
-    return told
+    return list(dict.fromkeys(told))
 
 
 def ensure_images(
@@ -266,15 +283,41 @@ def _ensure_images(
         for entry in missing
         if entry["role"] == "model"
     }
-    built = build_images({**lock, "images": missing}, release, described, store)
+    built = build_images(lock, release, described, store, missing)
     for entry in missing:
-        if built[entry["name"]].digest != entry["digest"]:
+        if built[_key(entry)].digest != entry["digest"]:
             stale = [line for line in stale_images(lock, release_dir) if entry["name"] in line]
             raise IntegrityError(
-                f"building image {entry['name']}: expected {entry['digest']}, "
-                f"got {built[entry['name']].digest}; "
+                f"building image {_told(entry, lock)}: expected {entry['digest']}, "
+                f"got {built[_key(entry)].digest}; "
                 + (stale[0] if stale else f"lock anew with {relock_hint(release_dir, images_only=True)}")
             )
+
+
+def _key(image: Mapping[str, Any]) -> tuple[str, str]:
+    """What tells an image from the others: name and platform."""
+    return image["name"], image["platform"]
+
+
+def _arch(image: Mapping[str, Any]) -> str:
+    return str(image["platform"]).rpartition("/")[2]
+
+
+def _told(image: Mapping[str, Any], lock: Mapping[str, Any]) -> str:
+    """An image's name for people; with its platform where it is not that of the first target."""
+    here = _arch(image) == lock["os"]["arch"]
+    return str(image["name"]) if here else f"{image['name']} for {image['platform']}"
+
+
+def _wheels_for(lock: Mapping[str, Any], arch: str) -> Sequence[Mapping[str, Any]]:
+    """Wheels of the first target of an architecture: those that its runtime image holds."""
+    for part in [lock, *lock.get("targets", [])]:
+        if part["os"]["arch"] == arch:
+            found: Sequence[Mapping[str, Any]] = part["python"]["wheels"]
+            return found
+    raise InputError(
+        f"building images for {arch}: the lock has no target of that architecture; lock the release anew"
+    )
 
 
 def _model(release: Mapping[str, Any], model: str) -> Mapping[str, Any]:
@@ -308,7 +351,11 @@ def _read_licences(lock: dict[str, Any], old: Mapping[str, Any], store: BlobStor
     known = {deb["sha256"]: deb.get("licence") for deb in before} if read or not fetch else {}
     if fetch:
         unread = {deb["sha256"]: deb for deb in _debs(lock) if deb["sha256"] not in known}
-        wanted = [_wanted(deb) for deb in unread.values() if not store.has(deb["sha256"], deb["size"])]
+        wanted = [
+            _wanted(deb)
+            for deb in unread.values()
+            if not is_supplied(deb) and not store.has(deb["sha256"], deb["size"])
+        ]
         progress = Progress(
             f"fetching {len(wanted)} packages, to read their licences", sum(item.size for item in wanted)
         )
@@ -326,17 +373,18 @@ def _wanted(deb: Mapping[str, Any]) -> Wanted:
     return Wanted(deb["filename"], address(deb["url"]), deb["size"], deb["sha256"])
 
 
-def _untouched(lock: Mapping[str, Any], old: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Locked images, by name, that are made of the same parts in both locks."""
+def _untouched(lock: Mapping[str, Any], old: Mapping[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
+    """Locked images, by name and platform, that are made of the same parts in both locks."""
     found = {}
-    before = {entry["name"]: entry for entry in old["images"]}
+    before = {_key(entry): entry for entry in old["images"]}
     for entry in lock["images"]:
-        was = before.get(entry["name"])
+        was = before.get(_key(entry))
         built = {key: entry.get(key, "") for key in ("digest", "size", "sources")}
         if was is None or {**was, **built} != {**entry, **built}:
             continue
-        if entry["role"] != "runtime" or lock["python"] == old["python"]:
-            found[entry["name"]] = dict(was)
+        arch = _arch(entry)
+        if entry["role"] != "runtime" or _wheels_for(lock, arch) == _wheels_for(old, arch):
+            found[_key(entry)] = dict(was)
     return found
 
 

@@ -22,6 +22,7 @@ from typing import Any
 from edgewright.depot.blobs import BlobStore
 
 __all__ = [
+    "INDEX_TYPE",
     "MANIFEST_TYPE",
     "Entry",
     "Image",
@@ -29,10 +30,12 @@ __all__ = [
     "canonical_json",
     "image_blobs",
     "make_image",
+    "make_index",
     "write_layer",
 ]
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
+INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar"
 
@@ -150,6 +153,30 @@ def make_image(layers: Sequence[Layer], config: Mapping[str, Any], arch: str, st
     )
     size = len(manifest) + len(told) + sum(layer.size for layer in layers)
     return Image(f"sha256:{store.put(manifest)}", size)
+
+
+def make_index(images: Mapping[str, tuple[str, int]]) -> bytes:
+    """An index: one name for the images of several platforms, of which a client picks its own.
+
+    Args:
+        images: Digest ("sha256:...") and size in bytes of each image's manifest, by platform
+            (such as `linux/arm64`).
+
+    Returns:
+        The index, the same bytes in whatever order the platforms come.
+    """
+    manifests = []
+    for platform, (digest, size) in sorted(images.items()):
+        system, _, arch = platform.partition("/")
+        manifests.append(
+            {
+                "digest": digest,
+                "mediaType": MANIFEST_TYPE,
+                "platform": {"architecture": arch, "os": system},
+                "size": size,
+            }
+        )
+    return canonical_json({"manifests": manifests, "mediaType": INDEX_TYPE, "schemaVersion": 2})
 
 
 def image_blobs(digest: str, store: BlobStore) -> list[str] | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from edgewright.depot.blobs import BlobStore
 from edgewright.errors import InputError
 from edgewright.release.files import lock_files
 from edgewright.release.imports import import_image
+from edgewright.release.supplied import check_fit, read_supplied
 from edgewright.release.targets import (
     Mover,
     Only,
@@ -50,7 +51,8 @@ def find_only(word: str, lock: Mapping[str, Any], release: Mapping[str, Any]) ->
     names = {
         "deb": {deb["name"] for deb in lock["apt"]["packages"]}
         | {deb["name"] for image in lock["images"] for deb in image.get("debs", [])}
-        | {*release["apt"]["packages"], *images["runtime"]["debs"], release["os"]["kernel"]},
+        | {name for target in release_targets(release) for name in (target.kernel, *target.runtime_debs)}
+        | {*release["apt"]["packages"]},
         "wheel": {wheel["name"] for wheel in lock["python"]["wheels"]}
         | {normal_name(re.split(r"[^A-Za-z0-9._-]", each)[0]) for each in release["python"]["requirements"]},
         "image": {images["runtime"]["name"]}
@@ -103,23 +105,36 @@ def resolve(
     release = marked.content
     same = bool(old) and old["release"]["sha256"] == digest
     files = lock_files(marked, release_dir, store)
-    parts, runtime_debs = [], []
-    for target in release_targets(release):
+    targets = release_targets(release)
+    supplied = read_supplied(marked, files, store)
+    check_fit(supplied, targets)
+    images = old.get("images", []) if only else []
+    parts, made = [], []
+    for target in targets:
         was = _part(old, target)
-        mover = Mover(was if only else {}, only if was else None, keep_others=same)
-        part, debs = resolve_target(marked, target, mover, release_dir, store)
+        mover = Mover(was if only else {}, only if was else None, same, images)
+        part, debs = resolve_target(marked, target, mover, supplied, release_dir, store)
         parts.append(part)
-        runtime_debs += debs
-    mover = Mover(old if only else {}, only, keep_others=same)
+        if target.images:
+            made.append((target, debs))
+    mover = Mover(old if only else {}, only, same, images)
+    models = _models(marked, store, mover)
     check_waivers([wheel for part in parts for wheel in part["python"]["wheels"]], marked)
     lock: dict[str, Any] = {
         "schema": "edgewright.lock/v1",
         "release": {"name": release["name"], "version": release["version"], "sha256": digest},
         **parts[0],
         "images": [
-            _runtime(release, runtime_debs),
-            *sorted(_models(marked, store, mover), key=lambda entry: str(entry["name"])),
-            *sorted(_extra(marked, release_dir, store, mover, old), key=lambda entry: str(entry["name"])),
+            image
+            for target, debs in made
+            for image in (
+                _runtime(release, debs, target),
+                *sorted(_of_platform(models, target), key=lambda entry: str(entry["name"])),
+                *sorted(
+                    _extra(marked, release_dir, store, mover, old, target),
+                    key=lambda entry: str(entry["name"]),
+                ),
+            )
         ],
     }
     if files:
@@ -141,19 +156,20 @@ def _part(old: Mapping[str, Any], target: Target) -> Mapping[str, Any]:
     return {}
 
 
-def _runtime(release: Mapping[str, Any], debs: list[dict[str, Any]]) -> dict[str, Any]:
+def _runtime(release: Mapping[str, Any], debs: list[dict[str, Any]], target: Target) -> dict[str, Any]:
     runtime = release["images"]["runtime"]
     entry = {"role": "runtime", "name": runtime["name"], "version": release["version"]}
-    entry |= {"digest": "", "size": 0, "platform": f"linux/{release['os']['arch']}"}
+    entry |= {"digest": "", "size": 0, "platform": target.platform}
     entry |= {"licence": runtime["licence"], "sources": "", "debs": debs}
     return entry | {key: runtime[key] for key in ("waiver",) if key in runtime}
 
 
 def _models(marked: Marked, store: BlobStore, mover: Mover) -> list[dict[str, Any]]:
+    """Entries of the models for the first platform; their files are the same on all."""
     release, found = marked.content, []
-    python = release["python"]
+    python, platform = release["python"], f"linux/{release['os']['arch']}"
     for number, model in enumerate(release["images"]["models"]):
-        held = mover.image(model["name"])
+        held = mover.image(model["name"], platform)
         name, _, version = model["wheel"].partition("==")
         wheel = held.get("wheel")
         if wheel is None or (wheel["name"], wheel["version"]) != (normal_name(name), version):
@@ -166,26 +182,38 @@ def _models(marked: Marked, store: BlobStore, mover: Mover) -> list[dict[str, An
                 place=marked.place("images", "models", number, "wheel"),
             )[0]
         entry = {"role": "model", "name": model["name"], "model": model["model"], "version": model["version"]}
-        entry |= {"digest": "", "size": 0, "platform": f"linux/{release['os']['arch']}"}
+        entry |= {"digest": "", "size": 0, "platform": platform}
         entry |= {"licence": model["licence"], "sources": "", "wheel": wheel}
         found.append(entry | {key: model[key] for key in ("waiver",) if key in model})
     return found
 
 
-def _extra(
-    marked: Marked, release_dir: Path, store: BlobStore, mover: Mover, old: Mapping[str, Any]
+def _of_platform(models: Iterable[Mapping[str, Any]], target: Target) -> list[dict[str, Any]]:
+    return [{**entry, "platform": target.platform} for entry in models]
+
+
+def _extra(  # noqa: PLR0917 - what resolving has at hand, in its order
+    marked: Marked,
+    release_dir: Path,
+    store: BlobStore,
+    mover: Mover,
+    old: Mapping[str, Any],
+    target: Target,
 ) -> list[dict[str, Any]]:
-    arch, found = marked.content["os"]["arch"], []
+    arch, found = target.arch, []
     for number, wanted in enumerate(marked.content["images"].get("extra", [])):
+        if arch not in wanted.get("arches", [arch]):
+            continue
         entry = {"role": "extra", "name": wanted["name"], "version": wanted["version"]}
-        held = next((each for each in old.get("images", []) if _is_same(each, wanted)), None)
+        before = (each for each in old.get("images", []) if each["platform"] == target.platform)
+        held = next((each for each in before if _is_same(each, wanted)), None)
         if held is not None and not mover.frees("image", wanted["name"]):
             image = (held["digest"], held["size"], held["from"])
         else:
             place = marked.place("images", "extra", number)
             imported = import_image(wanted, arch, release_dir, store, place=place, held=held)
             image = (imported.digest, imported.size, imported.origin)
-        entry |= {"digest": image[0], "size": image[1], "platform": f"linux/{arch}"}
+        entry |= {"digest": image[0], "size": image[1], "platform": target.platform}
         entry |= {"licence": wanted["licence"], "from": image[2]}
         found.append(entry | {key: wanted[key] for key in ("waiver",) if key in wanted})
     return found

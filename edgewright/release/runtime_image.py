@@ -5,9 +5,9 @@ Three layers, from the most to the least lasting: files of Debian packages, whee
 source. No shell, no package manager. Everything comes from locked files; what the release's `drop`
 patterns name is left out, licence texts never are.
 
-Python files are compiled by the image's own Python, with hash-based `.pyc` that are never checked: the
-root is read-only on devices, so without them each start would compile everything again. The image's own
-Python does it, so that the digest does not hang on the host's version.
+Python files are compiled, with hash-based `.pyc` that are never checked: the root is read-only on devices,
+so without them each start would compile everything again. `bytecode` says which Python does it, so that the
+digest does not hang on the host.
 """
 
 from __future__ import annotations
@@ -17,12 +17,10 @@ import functools
 import io
 import json
 import os
-import platform
 import re
 import shutil
 import subprocess
 import tarfile
-import tempfile
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -32,7 +30,8 @@ from typing import Any
 from edgewright.depot.blobs import BlobStore, sha256_bytes, sha256_file
 from edgewright.errors import InputError, IntegrityError, MissingToolError
 from edgewright.paths import cache_dir, collection_root
-from edgewright.release import ocitar
+from edgewright.release import bytecode, ocitar
+from edgewright.release.bytecode import Compilers
 from edgewright.release.ocitar import Entry, Image, Layer
 
 __all__ = ["build_runtime_image", "runtime_sources", "tree_digest"]
@@ -43,15 +42,6 @@ _UID = 65532
 
 _MERGED = ("bin", "lib", "lib32", "lib64", "libx32", "sbin")
 """Directories of the root that Debian's merged-/usr layout turns into links."""
-
-_COMPILE = """
-import py_compile, sys
-root, version = sys.argv[1], f"cpython-{sys.version_info[0]}{sys.version_info[1]}"
-for path in sys.stdin.read().split("\\0"):
-    directory, _, name = path.rpartition("/")
-    py_compile.compile(f"{root}/{path}", f"{root}/{directory}/__pycache__/{name[:-3]}.{version}.pyc",
-        "/" + path, doraise=True, optimize=0, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
-"""
 
 
 def runtime_sources() -> dict[str, bytes]:
@@ -83,8 +73,10 @@ def build_runtime_image(
     drop: Sequence[str],
     arch: str,
     store: BlobStore,
+    *,
+    others: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
 ) -> Image:
-    """Build the image from files that are in the store.
+    """Build the image from files that are in the store; nothing of it runs where its architecture is another.
 
     Args:
         debs: The lock's entries of the image's packages.
@@ -92,31 +84,37 @@ def build_runtime_image(
         drop: Patterns (`fnmatch`, `*` crosses slashes) of paths to leave out.
         arch: Debian's and OCI's name of the architecture.
         store: Where the files are and the image goes.
+        others: The same image's packages on other architectures: theirs may be the Python that runs here.
 
     Returns:
         The image.
 
     Raises:
         IntegrityError: A package cannot be unpacked.
-        MissingToolError: This host cannot run the image's Python (another architecture).
+        MissingToolError: No Python that runs on this host is the image's.
     """
     keep = _filter(drop)
     deb_key = [arch, sorted(drop), [deb["sha256"] for deb in debs]]
-    system = functools.cache(
-        lambda: _merge([_deb_entries(store.path(deb["sha256"]), deb) for deb in debs], keep)
-    )
-    python = f"python{_python_version(debs)}"
+    system = functools.cache(lambda: _system(debs, keep, store))
+    short, version = _python_version(debs)
+    python = f"python{short}"
+    trees = {arch: system} | {
+        other: functools.partial(_system, held, keep, store)
+        for other, held in (others or {}).items()
+        if _python_version(held) == (short, version)
+    }
+    compilers = Compilers(arch, version, trees)
 
     def base() -> dict[str, Entry]:
-        return {**system(), **_skeleton(), **_compiled(system(), system(), python, arch)}
+        return {**system(), **_skeleton(), **compilers.compile(system())}
 
     def site() -> dict[str, Entry]:
         entries = _merge([_wheel_entries(store.path(wheel["sha256"])) for wheel in wheels], keep)
-        return {**entries, **_compiled(entries, system(), python, arch)}
+        return {**entries, **compilers.compile(entries)}
 
     def server() -> dict[str, Entry]:
         entries = {f"{_SITE}/{path}": Entry.file(data) for path, data in runtime_sources().items()}
-        return {**entries, **_compiled(entries, system(), python, arch)}
+        return {**entries, **compilers.compile(entries)}
 
     wheel_key = [*deb_key, [wheel["sha256"] for wheel in wheels]]
     layers = [
@@ -135,7 +133,7 @@ def build_runtime_image(
 
 def _cached_layer(key: Sequence[Any], make: Callable[[], dict[str, Entry]], store: BlobStore) -> Layer:
     """A layer made once per set of inputs; the builder's own source is one of them."""
-    own = [sha256_file(Path(path)) for path in (__file__, str(ocitar.__file__))]
+    own = [sha256_file(Path(path)) for path in (__file__, str(bytecode.__file__), str(ocitar.__file__))]
     note = cache_dir() / "layers" / f"{sha256_bytes(ocitar.canonical_json([own, *key]))}.json"
     if note.is_file():
         layer = Layer(**json.loads(note.read_text()))
@@ -147,6 +145,13 @@ def _cached_layer(key: Sequence[Any], make: Callable[[], dict[str, Entry]], stor
     part.write_text(json.dumps(asdict(layer)))
     part.replace(note)
     return layer
+
+
+def _system(
+    debs: Sequence[Mapping[str, Any]], keep: Callable[[str], bool], store: BlobStore
+) -> dict[str, Entry]:
+    """What packages bring, with the links of the merged layout: a root in which their Python runs."""
+    return _merge([_deb_entries(store.path(deb["sha256"]), deb) for deb in debs], keep)
 
 
 def _filter(drop: Sequence[str]) -> Callable[[str], bool]:
@@ -222,68 +227,12 @@ def _skeleton() -> dict[str, Entry]:
     }
 
 
-def _python_version(debs: Sequence[Mapping[str, Any]]) -> str:
+def _python_version(debs: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
+    """Such as "3.11", and "3.11.2" as its package says it."""
     for deb in debs:
         found = re.fullmatch(r"python(3\.\d+)-minimal", deb["name"])
         if found:
-            return found.group(1)
+            return found.group(1), re.split(r"[-+~]", deb["version"].rpartition(":")[2])[0]
     raise InputError(
         "building the runtime image: images.runtime.debs names no python3.N-minimal, none would start; add it"
     )
-
-
-def _compiled(
-    entries: Mapping[str, Entry], system: Mapping[str, Entry], python: str, arch: str
-) -> dict[str, Entry]:
-    """The `.pyc` of the entries' `.py`, made by the Python among `system`."""
-    sources = sorted(path for path, entry in entries.items() if path.endswith(".py") and entry.kind == "file")
-    with tempfile.TemporaryDirectory(prefix="edgewright-image-") as name:
-        root = Path(name)
-        for path, entry in {**system, **entries, **_skeleton()}.items():
-            _lay(root / path, entry)
-        loader = next(iter(sorted((root / "usr").glob("lib*/ld-linux*.so.*"))), None)
-        if loader is None:
-            raise InputError("building the runtime image: images.runtime.debs holds no libc6; add it")
-        libraries = ":".join(str(path) for path in sorted((root / "usr/lib").glob("*-linux-gnu")))
-        command = [str(_within(root, loader)), "--library-path", libraries, str(root / "usr/bin" / python)]
-        environment = {"PYTHONHOME": str(root / "usr"), "PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8"}
-        try:
-            done = subprocess.run(
-                [*command, "-S", "-B", "-c", _COMPILE, str(root)],
-                input="\0".join(sources).encode(),
-                env=environment,
-                capture_output=True,
-                check=False,
-            )
-        except OSError as error:
-            raise MissingToolError(
-                f"building the runtime image: this {platform.machine()} host cannot run the image's {arch} "
-                f"Python ({error.strerror}); build on an {arch} host, or install "
-                "qemu-user-static and binfmt-support"
-            ) from error
-        if done.returncode != 0:
-            told = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
-            raise InputError(
-                f"building the runtime image: compiling its Python files failed: {' '.join(told)}"
-            )
-        found = (str(path.relative_to(root)) for path in sorted(root.rglob("*.pyc")))
-        return {path: Entry.file((root / path).read_bytes()) for path in found}
-
-
-def _within(root: Path, path: Path) -> Path:
-    """Follow a link inside the tree: an absolute target is meant from the tree's root."""
-    if path.is_symlink():
-        target = path.readlink()
-        return root / _merged(str(target).lstrip("/")) if target.is_absolute() else path.parent / target
-    return path
-
-
-def _lay(path: Path, entry: Entry) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if entry.kind == "directory":
-        path.mkdir(exist_ok=True)
-    elif entry.kind == "symlink":
-        path.symlink_to(entry.link)
-    else:
-        path.write_bytes(entry.data)
-        path.chmod(entry.mode | 0o600)

@@ -19,6 +19,7 @@ from edgewright.depot.progress import say
 from edgewright.errors import InputError
 from edgewright.release.aptresolve import AptConflictError, AptRoom, Deb
 from edgewright.release.licences import words_forbid
+from edgewright.release.supplied import Supplied, SuppliedDeb, is_supplied
 from edgewright.release.wheels import normal_name, resolve_wheels
 from edgewright.release.yamlmarks import Marked
 
@@ -31,44 +32,56 @@ class Target:
 
     Attributes:
         steps: Where the release names it.
-        primary: Whether it is the release's first one, for which images are built.
+        images: Whether its platform's images are made from it: it is the first of its architecture.
         suite: Debian's name of the release.
         arch: Debian's name of the architecture.
         kernel: The kernel's meta package.
         sources: As the release's `apt.sources`.
         python: Version of Python, such as "3.11".
         platforms: Wheel platform tags, best first.
+        runtime_debs: Packages of the runtime image.
     """
 
     steps: tuple[str | int, ...]
-    primary: bool
+    images: bool
     suite: str
     arch: str
     kernel: str
     sources: Sequence[Mapping[str, Any]]
     python: str
     platforms: Sequence[str]
+    runtime_debs: Sequence[str]
+
+    @property
+    def platform(self) -> str:
+        """In OCI's words, such as `linux/arm64`."""
+        return f"linux/{self.arch}"
 
 
 def release_targets(release: Mapping[str, Any]) -> list[Target]:
     """A release's targets, the first one of its `os` first."""
     main, apt, python = release["os"], release["apt"], release["python"]
+    debs = release["images"]["runtime"]["debs"]
+    seen = {main["arch"]}
     found = [
         Target(
             *(("os",), True, main["suite"], main["arch"], main["kernel"]),
-            *(apt["sources"], python["version"], python["platforms"]),
+            *(apt["sources"], python["version"], python["platforms"], debs),
         )
     ]
     for number, target in enumerate(release.get("targets", [])):
         own = target.get("python", {})
         found.append(
             Target(
-                *(("targets", number), False, target["suite"], target["arch"], target["kernel"]),
+                *(("targets", number), target["arch"] not in seen),
+                *(target["suite"], target["arch"], target["kernel"]),
                 target.get("sources", apt["sources"]),
                 own.get("version", python["version"]),
                 own.get("platforms", python["platforms"]),
+                target.get("runtime_debs", debs),
             )
         )
+        seen.add(target["arch"])
     return found
 
 
@@ -81,10 +94,24 @@ class Only:
 
 
 class Mover:
-    """What may move: everything without `only`; else that entry, and what `release.yml` changed."""
+    """What may move: everything without `only`; else that entry, and what `release.yml` changed.
 
-    def __init__(self, old: Mapping[str, Any], only: Only | None, keep_others: bool) -> None:
+    Args:
+        old: What the lock so far says of the target; empty where nothing is held.
+        only: The one entry that may move.
+        keep_others: Whether the release is the one that was locked.
+        images: The lock's images so far, of all platforms.
+    """
+
+    def __init__(
+        self,
+        old: Mapping[str, Any],
+        only: Only | None,
+        keep_others: bool,
+        images: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
         self.old = old
+        self._images = images
         self._only = only
         self._keep = keep_others
 
@@ -99,10 +126,10 @@ class Mover:
         """Whether this entry may move."""
         return self._only is None or self._only == Only(kind, name)
 
-    def image(self, name: str) -> Mapping[str, Any]:
-        """The locked image; empty where nothing is held."""
-        for entry in self.old.get("images", []):
-            if entry["name"] == name:
+    def image(self, name: str, platform: str) -> Mapping[str, Any]:
+        """The locked image of a platform; empty where nothing is held."""
+        for entry in self._images:
+            if (entry["name"], entry["platform"]) == (name, platform):
                 found: Mapping[str, Any] = entry
                 return found
         return {}
@@ -118,8 +145,8 @@ class Mover:
         return found
 
 
-def resolve_target(
-    marked: Marked, target: Target, mover: Mover, release_dir: Path, store: BlobStore
+def resolve_target(  # noqa: PLR0917 - what resolving has at hand, in its order
+    marked: Marked, target: Target, mover: Mover, supplied: Supplied, release_dir: Path, store: BlobStore
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Resolve one target.
 
@@ -127,23 +154,26 @@ def resolve_target(
         marked: The release.
         target: One of its `release_targets`.
         mover: What may move.
+        supplied: Packages and wheels that the site supplies.
         release_dir: Where the paths of sources' keys begin.
         store: Where wheels go.
 
     Returns:
-        The lock's `os`, `kernel`, `apt` and `python`; for the first target also the runtime image's packages.
+        The lock's `os`, `kernel`, `apt` and `python`; and the runtime image's packages, where images are made
+        from this target.
 
     Raises:
         InputError: The packages do not resolve.
         UnreachableError: A source does not answer.
     """
     runtime = marked.content["images"]["runtime"]
-    if mover.moves("deb") or (target.primary and mover.is_image(runtime["name"])):
-        kernel, apt, debs, modules = _packages(marked, target, mover, release_dir)
+    held = mover.image(runtime["name"], target.platform)
+    if mover.moves("deb") or (target.images and (mover.is_image(runtime["name"]) or not held)):
+        kernel, apt, debs, modules = _packages(marked, target, mover, supplied, release_dir)
     else:
         kernel, apt, modules = mover.old["kernel"], mover.old["apt"], mover.old.get("modules", [])
-        debs = [dict(deb) for deb in mover.image(runtime["name"])["debs"]] if target.primary else []
-    wheels = _wheels(marked, target, mover, store) if mover.moves("wheel") else mover.wheels()
+        debs = [dict(deb) for deb in held["debs"]] if target.images else []
+    wheels = _wheels(marked, target, mover, supplied, store) if mover.moves("wheel") else mover.wheels()
     part: dict[str, Any] = {
         "os": {"family": marked.content["os"]["family"], "suite": target.suite, "arch": target.arch},
         "kernel": kernel,
@@ -156,23 +186,32 @@ def resolve_target(
 
 
 def _packages(
-    marked: Marked, target: Target, mover: Mover, release_dir: Path
+    marked: Marked, target: Target, mover: Mover, supplied: Supplied, release_dir: Path
 ) -> tuple[dict[str, str], dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]:
     """The lock's kernel, `apt`, packages of the runtime image, and kernel modules that are not built yet."""
     from edgewright.modules.order import draft_modules, needed, order_modules  # noqa: PLC0415 - it needs ours
 
     apt, runtime = marked.content["apt"], marked.content["images"]["runtime"]
-    say(f"resolving {len(apt['packages']) + 1} packages against {target.suite} for {target.arch}")
-    pins = {deb["name"]: deb["version"] for deb in mover.packages() if not mover.frees("deb", deb["name"])}
-    with AptRoom(target.arch, target.sources, release_dir, _package_place(marked, target)) as room:
+    own = supplied.debs(target.suite, target.arch)
+    names = [*apt["packages"], target.kernel, *(deb.name for deb in own)]
+    say(f"resolving {len(names)} packages against {target.suite} for {target.arch}")
+    pins = {
+        deb["name"]: deb["version"]
+        for deb in mover.packages()
+        if not mover.frees("deb", deb["name"]) and deb["name"] not in {each.name for each in own}
+        if not is_supplied(deb)  # it was, and is no longer
+    }
+    place = _package_place(marked, target, own)
+    with AptRoom(target.arch, target.sources, release_dir, place, own) as room:
         date = room.update()
-        debs = _runtime_debs(room, runtime, mover) if target.primary else []
+        debs = _runtime_debs(room, runtime["name"], target, mover) if target.images else []
         base = room.resolve(room.essential())
         for name in room.pin(pins):
             say(f"NOTICE: {name} {pins.pop(name)}: the archive no longer has it, so it moves as well")
         drafts = draft_modules(room, marked, target)
         there = [*base, *(draft.stand_in for draft in drafts)]
-        closure = _pinned(room, [*apt["packages"], target.kernel, *needed(drafts)], there, pins)
+        closure = _pinned(room, [*names, *needed(drafts)], there, pins)
+        _refuse_others(own, closure)
         device = [*base, *room.resolve(apt.get("device_base", []), base)]
         first = {deb.name for deb in room.resolve(apt["bootstrap"], device)}
         kernel = _kernel(closure, target, marked)
@@ -190,10 +229,31 @@ def _packages(
     return kernel, found, debs, modules
 
 
-def _wheels(marked: Marked, target: Target, mover: Mover, store: BlobStore) -> list[dict[str, Any]]:
+def _refuse_others(own: Sequence[SuppliedDeb], closure: Sequence[Deb]) -> None:
+    """Refuse a supplied package in whose place another file was chosen."""
+    found = {deb.name: deb for deb in closure}
+    for deb in own:
+        chosen = found.get(deb.name)
+        if chosen is None or chosen.sha256 != deb.file["sha256"]:
+            got = f"{chosen.name} {chosen.version} of {chosen.source}" if chosen else "none: devices hold it"
+            raise InputError(
+                f"resolving {deb.place}: {deb.file['name']}: expected this very file, apt chose {got}; take "
+                "it out of files[], or supply another version"
+            )
+
+
+def _wheels(
+    marked: Marked, target: Target, mover: Mover, supplied: Supplied, store: BlobStore
+) -> list[dict[str, Any]]:
     wanted = marked.content["python"]["requirements"]
-    say(f"resolving {len(wanted)} Python packages for Python {target.python}")
-    held = {wheel["name"]: wheel for wheel in mover.wheels() if not mover.frees("wheel", wheel["name"])}
+    own = supplied.wheels_for(target.python, target.platforms)
+    say(f"resolving {len(wanted) + len(own)} Python packages for Python {target.python}")
+    mine = {wheel.name for wheel in own}
+    held = {
+        wheel["name"]: wheel
+        for wheel in mover.wheels()
+        if not mover.frees("wheel", wheel["name"]) and wheel["name"] not in mine and not is_supplied(wheel)
+    }
     found = resolve_wheels(
         wanted,
         target.python,
@@ -201,17 +261,18 @@ def _wheels(marked: Marked, target: Target, mover: Mover, store: BlobStore) -> l
         store,
         constraints={name: wheel["version"] for name, wheel in held.items()},
         place=marked.place("python", "requirements"),
+        supplied=own,
     )
     return [dict(held.get(wheel["name"], wheel)) for wheel in found]
 
 
-def _runtime_debs(room: AptRoom, runtime: Mapping[str, Any], mover: Mover) -> list[dict[str, Any]]:
-    held = {deb["name"]: dict(deb) for deb in mover.image(runtime["name"]).get("debs", [])}
-    if mover.is_image(runtime["name"]):
+def _runtime_debs(room: AptRoom, image: str, target: Target, mover: Mover) -> list[dict[str, Any]]:
+    held = {deb["name"]: dict(deb) for deb in mover.image(image, target.platform).get("debs", [])}
+    if mover.is_image(image):
         held = {}
     return [
         held[name] if name in held and not mover.frees("deb", name) else room.newest(name).entry()
-        for name in sorted(runtime["debs"])
+        for name in sorted(target.runtime_debs)
     ]
 
 
@@ -229,7 +290,7 @@ def _pinned(room: AptRoom, names: Sequence[str], base: Sequence[Deb], pins: dict
             room.pin(pins)
 
 
-def _package_place(marked: Marked, target: Target) -> Any:
+def _package_place(marked: Marked, target: Target, own: Sequence[SuppliedDeb]) -> Any:
     """Where the release names a package: a function that `AptRoom` asks for its messages."""
     release = marked.content
     places = {target.kernel: marked.place(*target.steps, "kernel")}
@@ -239,6 +300,11 @@ def _package_place(marked: Marked, target: Target) -> Any:
         ("apt", "packages", release["apt"]["packages"]),
     ):
         places |= {name: marked.place(*steps, number) for number, name in enumerate(names)}
+    if target.runtime_debs is not release["images"]["runtime"]["debs"]:
+        for number, name in enumerate(target.runtime_debs):
+            places.setdefault(name, marked.place(*target.steps, "runtime_debs", number))
+    for deb in own:
+        places.setdefault(deb.name, deb.place)
     return places.get
 
 
@@ -265,6 +331,9 @@ def _waived(wheels: Sequence[Mapping[str, Any]], marked: Marked) -> list[dict[st
     }
     found = []
     for wheel in wheels:
+        if is_supplied(wheel):  # its file's licence and waiver were judged with the release
+            found.append(dict(wheel))
+            continue
         entry = {key: value for key, value in wheel.items() if key != "waiver"}
         why = words_forbid(wheel["licence"])
         if why and wheel["name"] not in waivers:

@@ -13,9 +13,11 @@ import re
 import subprocess
 import sys
 import tempfile
+import urllib.parse
 import zipfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from email.message import Message
 from email.parser import HeaderParser
 from pathlib import Path
 from typing import Any
@@ -23,8 +25,9 @@ from typing import Any
 from edgewright.depot.blobs import BlobStore
 from edgewright.depot.progress import Progress
 from edgewright.errors import InputError, IntegrityError, UnreachableError
+from edgewright.release.supplied import SuppliedWheel
 
-__all__ = ["fetch_wheels", "normal_name", "resolve_wheels"]
+__all__ = ["fetch_wheels", "normal_name", "resolve_wheels", "wheel_licence"]
 
 _PARALLEL = 2
 """pip runs at once: each is a Python of its own."""
@@ -44,6 +47,7 @@ def resolve_wheels(
     dependencies: bool = True,
     constraints: Mapping[str, str] | None = None,
     place: str = "release.yml",
+    supplied: Sequence[SuppliedWheel] = (),
 ) -> list[dict[str, Any]]:
     """Find one consistent set of wheels and fetch it.
 
@@ -55,6 +59,7 @@ def resolve_wheels(
         dependencies: Whether what they need belongs to the set.
         constraints: Versions, by name, that packages of the set must have.
         place: `FILE:LINE` of the requirements, for messages.
+        supplied: Wheels in the store that belong to the set, each this very file.
 
     Returns:
         The lock's entries, sorted by name.
@@ -62,7 +67,7 @@ def resolve_wheels(
     Raises:
         InputError: There is no such set; pip's words are in the message.
     """
-    if not requirements:
+    if not requirements and not supplied:
         return []
     with tempfile.TemporaryDirectory(prefix="edgewright-pip-") as room:
         report = Path(room) / "report.json"
@@ -80,10 +85,12 @@ def resolve_wheels(
             *("--target", f"{room}/none", "--report", str(report), *target, "--constraint", str(held)),
             *([] if dependencies else ["--no-deps"]),
             *sorted(requirements),
+            *_files(supplied, Path(room), store),
         )
         if done.returncode != 0:
+            names = ", ".join([*requirements, *(f"{each.file['name']} ({each.place})" for each in supplied)])
             raise InputError(
-                f"resolving the Python packages {', '.join(requirements)} of {place} for Python {version}: "
+                f"resolving the Python packages {names} of {place} for Python {version}: "
                 f"{_errors(done.stderr)}; "
                 + (
                     "they do not fit with the other packages as locked: lock all anew, without --only"
@@ -91,14 +98,28 @@ def resolve_wheels(
                     else "correct them there"
                 )
             )
-        found = [_entry(item) for item in json.loads(report.read_text("utf-8"))["install"]]
+        own = {each.file["name"]: each.entry() for each in supplied}
+        listed = json.loads(report.read_text("utf-8"))["install"]
+        known = [own[name] for item in listed if (name := _filename(item)) in own]
+        found = [_entry(item) for item in listed if _filename(item) not in own]
     progress = Progress("fetching wheels", sum(item["size"] for item in found))
     fetch_wheels(found, version, platforms, store, progress)
     for item in found:
         path = store.path(item["sha256"])
         item["size"] = path.stat().st_size
         item["licence"] = _licence(path, item["filename"])
-    return sorted(found, key=lambda item: str(item["name"]))
+    return sorted([*found, *known], key=lambda item: str(item["name"]))
+
+
+def _files(supplied: Sequence[SuppliedWheel], room: Path, store: BlobStore) -> list[str]:
+    """Supplied wheels as requirements for which pip can take no other file."""
+    words = []
+    for wheel in supplied:
+        here = room / "supplied" / wheel.file["name"]
+        here.parent.mkdir(exist_ok=True)
+        here.symlink_to(store.path(wheel.file["sha256"]).absolute())
+        words.append(f"{wheel.name} @ {here.as_uri()}")
+    return sorted(words)
 
 
 def fetch_wheels(
@@ -192,22 +213,35 @@ def _errors(text: str) -> str:
 
 def _entry(item: Mapping[str, Any]) -> dict[str, Any]:
     source = item["download_info"]
-    filename = Path(source["url"]).name
     return {
         "name": normal_name(item["metadata"]["name"]),
         "version": item["metadata"]["version"],
-        "filename": filename,
+        "filename": _filename(item),
         "size": 0,  # known once it is here
         "sha256": source["archive_info"]["hashes"]["sha256"],
         "licence": "",
     }
 
 
+def _filename(item: Mapping[str, Any]) -> str:
+    return Path(urllib.parse.unquote(urllib.parse.urlsplit(item["download_info"]["url"]).path)).name
+
+
 def _licence(path: Path, filename: str) -> str:
-    """A wheel's licence by its metadata: the SPDX expression, else the field, else the classifiers."""
+    """A wheel's licence; one that names none is refused."""
     with zipfile.ZipFile(path) as wheel:
         member = next(name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
         head = HeaderParser().parsestr(wheel.read(member).decode("utf-8", "replace"))
+    licence = wheel_licence(head)
+    if licence is None:
+        raise InputError(
+            f"reading the licence of {filename}: its metadata names none; choose another package"
+        )
+    return licence
+
+
+def wheel_licence(head: Message) -> str | None:
+    """A wheel's licence by its METADATA: SPDX expression, else the field, else classifiers; None for none."""
     if head["License-Expression"]:
         return str(head["License-Expression"])
     classes = [
@@ -216,6 +250,4 @@ def _licence(path: Path, filename: str) -> str:
     field = (head["License"] or "").strip()
     if field and "\n" not in field and len(field) < 80:
         return field
-    if classes:
-        return ", ".join(classes)
-    raise InputError(f"reading the licence of {filename}: its metadata names none; choose another package")
+    return ", ".join(classes) or None

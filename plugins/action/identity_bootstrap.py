@@ -19,7 +19,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 from edgewright.device.identity import bootstrap_packages, outdated
-from edgewright.device.lock import load_lock
+from edgewright.device.lock import for_target, load_lock
 from edgewright.errors import EdgewrightError, IntegrityError
 
 # Installs every package of the tar on standard input, as one set, so that dpkg orders them itself.
@@ -34,6 +34,9 @@ dpkg --install --force-confdef --force-confold "$directory"/*.deb
 """
 
 QUERY = "dpkg-query --show --showformat='${Package} ${Version} ${db:Status-Status}\\n' "
+
+# Architecture and suite: which of a release's targets the device is.
+WHAT = 'dpkg --print-architecture && . /etc/os-release && echo "${VERSION_CODENAME:-}"'
 
 
 def parse_query(output: str) -> dict[str, str]:
@@ -96,7 +99,7 @@ class ActionModule(ActionBase):
             }
         )
         try:
-            entries = bootstrap_packages(load_lock(Path(arguments["lock"])))
+            entries = bootstrap_packages(self._target(load_lock(Path(arguments["lock"]))))
             installed = self._installed(entries)
             missing = outdated(installed, {entry["name"]: entry["version"] for entry in entries})
             chosen = [entry for entry in entries if entry["name"] in missing]
@@ -108,6 +111,19 @@ class ActionModule(ActionBase):
         except EdgewrightError as error:
             raise AnsibleActionFail(str(error)) from error
         return result
+
+    def _target(self, lock: dict[str, Any]) -> Mapping[str, Any]:
+        """The lock as the device's own target sees it; the device is asked only where there are several."""
+        if not lock.get("targets"):
+            return lock
+        done = self._low_level_execute_command(WHAT)
+        words = str(done["stdout"]).split()
+        if done["rc"] != 0 or not words:
+            raise AnsibleActionFail(
+                f"cannot read the device's architecture: dpkg ended with status {done['rc']}:"
+                f" {done['stderr'].strip()[:400]}. Is the device a Debian, and does the user become root?"
+            )
+        return for_target(lock, words[0], words[1] if len(words) > 1 else None)
 
     def _installed(self, entries: list[dict[str, Any]]) -> dict[str, str]:
         names = " ".join(shlex.quote(entry["name"]) for entry in entries)

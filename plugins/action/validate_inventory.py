@@ -16,7 +16,7 @@ from ansible_collections.edgewright.factory.plugins.plugin_utils.host_inputs imp
     role_specs,
 )
 
-from edgewright.device.areas import AREA_NAMES, AREAS
+from edgewright.device.areas import AREA_NAMES, AREAS, want_all
 from edgewright.device.lock import load_lock
 from edgewright.device.nvidia_lock import effective_day, nvidia_answer, waiver_line, waiver_problem
 from edgewright.device.profile import Profile
@@ -126,7 +126,7 @@ class ActionModule(ActionBase):
         for area in AREAS:
             try:
                 variables.add_controller_facts((area,), self._loader)
-                area.want(variables, profile.as_dict(), lock)
+                want_all(variables, profile.as_dict(), lock, [area.name])
             except InputError as error:
                 message = str(error)
                 problems.append(message if host in message else f"host {host}: {message}")

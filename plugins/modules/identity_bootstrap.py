@@ -14,7 +14,8 @@ description:
   - Each file is compared with the lock's sha256 on the controller, before anything is sent.
   - Needs neither Python nor apt's Python binding on the device, only dpkg and tar. M(ansible.builtin.apt)
     can't do this - it needs python3-apt, which is one of these packages.
-  - Two commands on the device, one when nothing is missing.
+  - Two commands on the device, one when nothing is missing. One more where the lock has several targets, to
+    ask which of them the device is.
 author: The Edgewright developers (@edgewright)
 attributes:
   check_mode:

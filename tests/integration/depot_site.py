@@ -7,6 +7,7 @@ import datetime
 import ipaddress
 import os
 import secrets
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-__all__ = ["RELEASE", "Authority", "DepotSite", "edgewright", "run"]
+__all__ = ["RELEASE", "Authority", "DepotSite", "edgewright", "run", "served"]
 
 RELEASE = Path(__file__).resolve().parents[2] / "releases" / "label-reader"
 
@@ -108,3 +109,26 @@ class DepotSite:
             yield file
         finally:
             kept.replace(file)
+
+
+@contextmanager
+def served(depot: Path, folder: Path) -> Iterator[DepotSite]:
+    """Serve a depot by nginx on a free port of this host, with an authority made in `folder`."""
+    authority = Authority(folder / "authority")
+    server, server_key = authority.leaf("controller")
+    certificate, key = authority.leaf("device")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    if os.geteuid() == 0:  # nginx's workers read below pytest's directory, which is root's alone
+        for path in (folder, *folder.parents):
+            if path.stat().st_uid == 0 and path.stat().st_mode & 0o007 == 0:
+                path.chmod(0o755)
+    options = ("--dir", depot, "--cert", server, "--key", server_key, "--client-ca", authority.root)
+    words = tuple(str(word) for word in (*options, "--listen", address))
+    up = edgewright("depot", "up", *words)
+    assert up.returncode == 0, up.stderr
+    try:
+        yield DepotSite(depot, address, authority, certificate, key, words)
+    finally:
+        edgewright("depot", "down", "--dir", depot)

@@ -134,7 +134,7 @@ def test_a_server_of_another_site_is_refused_by_its_clients(site: DepotSite, tmp
 class Apt:
     """apt on a root of its own that knows the depot and nothing else."""
 
-    def __init__(self, site: DepotSite, root: Path, signed_by: Path) -> None:
+    def __init__(self, site: DepotSite, root: Path, signed_by: Path, suite: str = "bookworm") -> None:
         for path in (
             "etc/sources.list.d",
             "etc/preferences.d",
@@ -144,7 +144,7 @@ class Apt:
             (root / path).mkdir(parents=True)
         (root / "status").touch()
         (root / "etc/sources.list.d/depot.sources").write_text(
-            f"Types: deb\nURIs: https://{site.address}/apt\nSuites: bookworm\nComponents: main\n"
+            f"Types: deb\nURIs: https://{site.address}/apt\nSuites: {suite}\nComponents: main\n"
             f"Signed-By: {signed_by}\n"
         )
         (root / "apt.conf").write_text(
@@ -452,6 +452,6 @@ def test_images_built_elsewhere_have_the_locked_digests(
         if "model" in image
     }
     built = build_images(lock, release, described, second)
-    assert {name: image.digest for name, image in built.items()} == {
-        image["name"]: image["digest"] for image in lock["images"]
+    assert {key: image.digest for key, image in built.items()} == {
+        (image["name"], image["platform"]): image["digest"] for image in lock["images"]
     }

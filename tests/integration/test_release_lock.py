@@ -21,8 +21,9 @@ from edgewright.release.changes import diff_locks
 from edgewright.release.deblicence import with_licences
 from edgewright.release.documents import RELEASE_FILE, dump_lock, read_release
 from edgewright.release.lock import _read_licences, ensure_images, fetch_sources
-from edgewright.release.resolve import find_only, resolve
-from tests.integration.release_sources import Archive, serve, tiny_wheel
+from edgewright.release.resolve import resolve
+from tests.integration.release_place import FILE, Place, make_place
+from tests.integration.release_sources import Archive, tiny_wheel
 
 pytestmark = [
     pytest.mark.skipif(
@@ -32,79 +33,12 @@ pytestmark = [
 ]
 
 UTC = datetime.UTC
-FILE = b"firmware\n" * 100
-
-
-class Place:
-    """A release in a directory, its sources, and a store."""
-
-    def __init__(self, folder: Path, archive: Archive, address: str) -> None:
-        self.archive, self.address = archive, address
-        self.folder, self.store = folder / "release", BlobStore(folder / "blobs")
-        self.wheels = folder / "wheels"
-        (self.folder / "supplied").mkdir(parents=True)
-        (self.folder / "archive.asc").write_bytes(archive.key)
-        (self.folder / "supplied/firmware.bin").write_bytes(FILE)
-        self.release: dict[str, Any] = {
-            "schema": "edgewright.release/v1",
-            "name": "tiny",
-            "version": "1.0.0",
-            "os": {"family": "debian", "suite": "tiny", "arch": "amd64", "kernel": "linux-image-rt-amd64"},
-            "apt": {
-                "sources": [
-                    {
-                        "uri": f"http://{address}",
-                        "suites": ["tiny"],
-                        "components": ["main"],
-                        "key": "archive.asc",
-                    }
-                ],
-                "packages": ["tool", "other"],
-                "bootstrap": ["other"],
-            },
-            "python": {"version": "3.11", "platforms": ["any"], "requirements": ["alpha", "beta"]},
-            "files": [
-                {
-                    "name": "firmware.bin",
-                    "path": "supplied/firmware.bin",
-                    "sha256": hashlib.sha256(FILE).hexdigest(),
-                    "licence": "LicenseRef-own-work",
-                }
-            ],
-            "images": {
-                "runtime": {"name": "tiny/runtime", "licence": "MIT", "debs": ["libtool1"]},
-                "models": [],
-            },
-        }
-
-    def resolve(self, old: dict[str, Any] | None = None, only: str | None = None) -> dict[str, Any]:
-        (self.folder / RELEASE_FILE).write_text(yaml.safe_dump(self.release))
-        marked, digest = read_release(self.folder)
-        moving = find_only(only, old or {}, marked.content) if only else None
-        return resolve(marked, digest, self.folder, self.store, old=old or {}, only=moving)
 
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
-    archive = Archive(tmp_path / "archive")
-    archive.add("base", "1", Essential="yes")
-    archive.add("linux-image-rt-amd64", "1", "linux-image-1.0-rt-amd64", "amd64")
-    archive.add("linux-image-1.0-rt-amd64", "1.0-1", arch="amd64")
-    archive.add("tool", "1.0", "libtool1 (>= 1.0)")
-    archive.add("libtool1", "1.0")
-    archive.add("other", "1.0")
-    archive.publish()
-    monkeypatch.setenv("EDGEWRIGHT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "wheels"))
-    tiny_wheel(tmp_path / "wheels", "alpha", "1.0", ["gamma"])
-    tiny_wheel(tmp_path / "wheels", "beta", "1.0")
-    tiny_wheel(tmp_path / "wheels", "gamma", "1.0")
-    try:
-        with serve(archive.root) as address:
-            yield Place(tmp_path, archive, address)
-    finally:
-        archive.close()
+    with make_place(tmp_path, monkeypatch) as made:
+        yield made
 
 
 def debs(lock: dict[str, Any]) -> dict[str, str]:
@@ -282,6 +216,12 @@ def test_a_second_architecture_is_resolved_on_the_same_host(place: Place, tmp_pa
     lock = place.resolve()
     (further,) = lock.pop("targets")
     lock["release"]["sha256"] = alone["release"]["sha256"]
+    own, other = lock["images"]
+    assert [(image["name"], image["platform"]) for image in lock["images"]] == [
+        ("tiny/runtime", "linux/amd64"), ("tiny/runtime", "linux/arm64")
+    ]  # fmt: skip
+    assert [deb["version"] for deb in other["debs"]] == ["1.0"]
+    lock["images"] = [own]
     assert dump_lock(lock) == dump_lock(alone), "the first target stays where it is"
     assert further["os"] == {"family": "debian", "suite": "tiny", "arch": "arm64"}
     assert further["kernel"]["release"] == "1.0-rt-arm64"
@@ -303,6 +243,17 @@ def test_a_second_architecture_is_resolved_on_the_same_host(place: Place, tmp_pa
         ("1.1", "1.0")
     ] * 2
     assert diff_locks(whole, moved).sentences()[1].startswith("deb tool for tiny/arm64: 1.0 ")
+    assert moved["images"] == whole["images"]
+    place.archive.add("libtool1", "1.1")
+    place.archive.publish()
+    again = place.resolve(whole, "image:tiny/runtime")
+    assert [image["debs"][0]["version"] for image in again["images"]] == ["1.1", "1.1"]
+    assert [debs(part)["libtool1"] for part in (again, again["targets"][0])] == ["1.0", "1.0"]
+    earlier = {**whole, "images": whole["images"][:1]}
+    grown = place.resolve(earlier, "wheel:alpha")["images"]
+    assert [image["debs"][0]["version"] for image in grown] == ["1.0", "1.1"], (
+        "the one was held, the other new"
+    )
     del target["python"]
     place.release["targets"] = [target, {**target, "suite": "other"}, target]
     with pytest.raises(InputError) as told:

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,7 +27,7 @@ from edgewright.errors import InputError, IntegrityError
 from edgewright.release.documents import LOCK_FILE, RELEASE_FILE, dump_lock, load_lock, read_release
 from edgewright.release.files import lock_files
 from edgewright.release.wheels import normal_name
-from tests.integration.depot_site import Authority, DepotSite, edgewright, run
+from tests.integration.depot_site import DepotSite, run, served
 from tests.integration.release_sources import tiny_wheel
 from tests.unit.bundle.small_release import make_release
 
@@ -95,9 +93,7 @@ def _curl(site: DepotSite, path: str, target: Path) -> subprocess.CompletedProce
 
 
 @pytest.fixture(scope="module")
-def site(
-    supplied: tuple[Path, dict[str, bytes]], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[DepotSite]:
+def site(supplied: tuple[Path, dict[str, bytes]]) -> Iterator[DepotSite]:
     """The bundle of that release, taken in by a controller and served."""
     root, _ = supplied
     keys = KeySet.develop(root / "keys")
@@ -105,25 +101,8 @@ def site(
     with open_bundle(root / "stick", root / "trust", fingerprint=keys.fingerprint) as bundle:
         take_in(bundle, root / "depots", 1)
         bundle.accept()
-    authority = Authority(root / "authority")
-    server, server_key = authority.leaf("controller")
-    certificate, key = authority.leaf("device")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
-    depot = root / "depots" / CURRENT
-    if os.geteuid() == 0:  # nginx's workers read below pytest's directory
-        for path in (root, *root.parents):
-            if path.stat().st_uid == 0 and str(path).startswith(str(tmp_path_factory.getbasetemp())):
-                path.chmod(0o755)
-    options = ("--dir", depot, "--cert", server, "--key", server_key, "--client-ca", authority.root)
-    words = tuple(str(word) for word in (*options, "--listen", address))
-    served = edgewright("depot", "up", *words)
-    assert served.returncode == 0, served.stderr
-    try:
-        yield DepotSite(depot, address, authority, certificate, key, words)
-    finally:
-        edgewright("depot", "down", "--dir", depot)
+    with served(root / "depots" / CURRENT, root) as site:
+        yield site
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")

@@ -248,7 +248,7 @@ def _held(universe: Universe, locked: Sequence[Found], found: Sequence[Found], w
 
 
 def _python_place(marked: Marked, target: Target) -> str:
-    own = marked.content["targets"][target.steps[1]] if not target.primary else {}
+    own = marked.content["targets"][target.steps[1]] if target.steps[0] == "targets" else {}
     steps = (
         (*target.steps, "python", "version") if "version" in own.get("python", {}) else ("python", "version")
     )

@@ -23,6 +23,7 @@ from edgewright.cli.main import main
 from edgewright.depot.blobs import BlobStore
 from edgewright.errors import InputError, IntegrityError
 from edgewright.release.documents import LOCK_FILE
+from tests.unit.bundle.installers import wheel_bytes
 from tests.unit.bundle.killing import changes, killed
 from tests.unit.bundle.small_release import make_release
 
@@ -247,7 +248,7 @@ def _is_no_bundle_or_whole(site: Path, stick: Path, tmp_path: Path, whole: Tree)
 
 def test_an_installer_lies_on_the_stick_and_is_signed(site: Path, tmp_path: Path) -> None:
     wheel = tmp_path / "t.whl"
-    wheel.write_bytes(b"wheel")
+    wheel.write_bytes(wheel_bytes({"t-1.dist-info/METADATA": "Name: t\nVersion: 1\nLicense: MIT\n"}))
     files: dict[str, bytes | Path] = {
         "install": b"#!/bin/sh\n",
         "installer/wheels/t-1-py3-none-any.whl": wheel,
@@ -257,7 +258,9 @@ def test_an_installer_lies_on_the_stick_and_is_signed(site: Path, tmp_path: Path
     assert (tmp_path / "stick" / "install").stat().st_mode & 0o777 == 0o755
     with open_bundle(tmp_path / "stick", tmp_path / "trust", fingerprint=keys.fingerprint) as bundle:
         assert files.keys() <= bundle.files.keys()
-        assert bundle.read("installer/wheels/t-1-py3-none-any.whl", 10) == b"wheel"
+        assert bundle.read("installer/wheels/t-1-py3-none-any.whl", 1000) == wheel.read_bytes()
+        bill = json.loads(bundle.read("targets/documents/sbom.cdx.json", 1 << 20))
+    assert "installer:t-1-py3-none-any.whl" in {component["bom-ref"] for component in bill["components"]}
     with pytest.raises(InputError, match="targets/x is no part of an installer"):
         build_bundle(site / "release", tmp_path / "other", keys, installer=lambda *_: {"targets/x": b""})
     assert not (tmp_path / "other").exists()

@@ -62,7 +62,7 @@ def test_the_builder_and_the_release_are_named() -> None:
 
 
 def test_supplied_files_and_what_others_images_were_are_dependencies_too() -> None:
-    extra = {"role": "extra", "name": "db", "digest": "sha256:" + "33" * 32}
+    extra = {"platform": "linux/amd64", "role": "extra", "name": "db", "digest": "sha256:" + "33" * 32}
     lock = {
         **LOCK,
         "files": [{"name": "engine.deb", "sha256": "11" * 32, "url": "https://archive.example/engine.deb"}],

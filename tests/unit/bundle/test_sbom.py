@@ -182,7 +182,10 @@ def wide(lock: dict[str, Any], store: BlobStore, tmp_path_factory: pytest.TempPa
         **{"digest": "sha256:" + "33" * 32, "licence": "PostgreSQL"},
         "from": {"kind": "registry", "reference": "registry.example/db:16", "digest": "sha256:" + "22" * 32},
     }
-    return {**lock, "targets": [arm64], "images": [*lock["images"], extra]}
+    own = next(image for image in lock["images"] if image["role"] == "runtime")
+    other = {**own, "platform": "linux/arm64", "digest": "sha256:" + "ff" * 32}
+    other["debs"] = [locks.deb(store, room, "inner", "arm64")]
+    return {**lock, "targets": [arm64], "images": [*lock["images"], extra, other]}
 
 
 @pytest.fixture(scope="module")
@@ -231,9 +234,38 @@ def test_each_target_s_packages_need_those_of_the_same_target(told_wide: dict[st
     assert not [ref for ref in needs[runtime] if "aarch64" in ref], "the runtime is built for the first"
     direct = needs["release"]
     assert {"deb:kernel_1.0+b1-2_amd64.deb", "deb:kernel_1.0+b1-2_arm64.deb"} <= set(direct)
-    assert {"deb:top_1.0+b1-2_arm64.deb", "wheel:serve-2.0-cp313-cp313-linux_aarch64.whl"} <= set(direct)
+    assert "deb:top_1.0+b1-2_arm64.deb" in direct
+    assert "wheel:serve-2.0-cp313-cp313-linux_aarch64.whl" not in direct, "the arm64 image holds it"
     arm64 = next(one for one in told_wide["components"] if one["bom-ref"] == "deb:top_1.0+b1-2_arm64.deb")
     assert arm64["purl"].endswith("?arch=arm64&distro=trixie")
+
+
+def test_a_supplied_package_is_told_as_what_it_is(lock: dict[str, Any], store: BlobStore) -> None:
+    """It is no package of Debian's, and who answers for it stands with it; the file is not listed again."""
+    waiver = {"who": "Legal", "why": "agreement", "until": "2099-06-30"}
+    first, *others = lock["apt"]["packages"]
+    own = {**first, "url": "supplied:own.deb", "source": "supplied", "licence": "LicenseRef-NVIDIA-SLA"}
+    own["waiver"] = waiver
+    file = {"name": "own.deb", "kind": "deb", "size": first["size"], "sha256": first["sha256"]}
+    file |= {"licence": "LicenseRef-NVIDIA-SLA", "waiver": waiver, "path": "own.deb"}
+    changed = {**lock, "apt": {**lock["apt"], "packages": [own, *others]}, "files": [file]}
+    bill = json.loads(_made(changed, store))
+    found = {component["bom-ref"]: component for component in bill["components"]}
+    assert "file:own.deb" not in found
+    component = found[f"deb:{own['filename']}"]
+    assert component["purl"].startswith(f"pkg:deb/{own['name']}@")
+    told = _properties(component)
+    assert (told["edgewright:supplied"], told["edgewright:waiver_who"]) == ("own.deb", "Legal")
+
+
+def test_an_image_of_a_further_platform_holds_what_is_that_platforms(told_wide: dict[str, Any]) -> None:
+    needs = {one["ref"]: one.get("dependsOn", []) for one in told_wide["dependencies"]}
+    (ref,) = (ref for ref in needs if ref.endswith("ff" * 32))
+    assert "deb:inner_1.0+b1-2_arm64.deb" in needs[ref]
+    assert "wheel:serve-2.0-cp313-cp313-linux_aarch64.whl" in needs[ref]
+    told = next(one for one in told_wide["components"] if one["bom-ref"] == ref)
+    assert "arch=arm64" in told["purl"]
+    assert _properties(told)["edgewright:platform"] == "linux/arm64"
 
 
 def test_number_and_time_come_from_the_lock(lock: dict[str, Any], store: BlobStore) -> None:

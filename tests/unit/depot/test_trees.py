@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from edgewright.depot.blobs import BlobStore
+from edgewright.depot.blobs import BlobStore, sha256_bytes
 from edgewright.depot.build import build_depot
 from edgewright.depot.keys import ReleaseKey
 from edgewright.depot.manifest import load_depot
 from edgewright.depot.serve import DepotService, ServeOptions, render_config, worker_user
-from edgewright.depot.trees import Linked, apt_tree, pypi_tree
+from edgewright.depot.trees import Linked, apt_tree, oci_tree, pypi_tree
 from edgewright.errors import InputError, IntegrityError
+from edgewright.release.ocitar import INDEX_TYPE, MANIFEST_TYPE, Entry, make_image, write_layer
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "releases" / "label-reader"
 LOCK = {
@@ -35,6 +36,32 @@ def test_the_python_index_says_the_same_twice_with_hashes() -> None:
     assert f'href="../../files/t-1-py3-none-any.whl#sha256={"a" * 64}"'.encode() in page
     assert listed["files"][0]["hashes"] == {"sha256": "a" * 64}
     assert tree["pypi/files/t-1-py3-none-any.whl"] == Linked("a" * 64)
+
+
+def test_a_name_with_several_platforms_is_tagged_with_an_index(tmp_path: Path) -> None:
+    store = BlobStore(tmp_path)
+    layer = write_layer({"tool": Entry.file(b"tool")}, store)
+    images = []
+    for arch in ("arm64", "amd64"):
+        image = make_image([layer], {}, arch, store)
+        images.append({"version": "1.0", "digest": image.digest, "platform": f"linux/{arch}", "name": "tool"})
+    single = {**images[0], "name": "single"}
+    tree = oci_tree({"images": [*images, single]}, store)
+    index = tree["v2/tool/indexes/1.0"]
+    assert isinstance(index, bytes)
+    told = json.loads(index)
+    assert told["mediaType"] == INDEX_TYPE
+    assert [part["platform"]["architecture"] for part in told["manifests"]] == ["amd64", "arm64"]
+    for part, image in zip(told["manifests"], reversed(images), strict=True):
+        manifest = store.path(part["digest"].removeprefix("sha256:"))
+        assert (part["digest"], part["size"]) == (image["digest"], manifest.stat().st_size)
+        assert part["mediaType"] == MANIFEST_TYPE
+        assert tree[f"v2/tool/manifests/{part['digest']}"] == Linked(manifest.name)
+    assert tree[f"v2/tool/indexes/sha256:{sha256_bytes(index)}"] == index
+    assert "v2/tool/manifests/1.0" not in tree
+    assert tree["v2/single/manifests/1.0"] == tree[f"v2/single/manifests/{single['digest']}"]
+    assert json.loads(bytes(tree["v2/tool/tags/list"]))["tags"] == ["1.0"]  # type: ignore[arg-type]
+    assert oci_tree({"images": [single, *reversed(images)]}, store) == tree, "whatever their order"
 
 
 def test_a_release_key_is_made_once_and_signs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

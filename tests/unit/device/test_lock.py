@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from edgewright.device.lock import load_lock, parse_lock
+from edgewright.device.lock import for_target, load_lock, parse_lock
 from edgewright.errors import InputError
 
 SHA = "0" * 63 + "1"
@@ -140,3 +140,50 @@ def test_bytes_are_not_a_lock(tmp_path: Path) -> None:
     (tmp_path / "lock").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match="cannot be read"):
         load_lock(tmp_path / "lock")
+
+
+def _image(arch: str) -> dict[str, str]:
+    return {"role": "runtime", "name": "edgewright/runtime", "digest": arch, "platform": f"linux/{arch}"}
+
+
+def _part(suite: str, arch: str) -> dict[str, object]:
+    return {
+        "os": {"suite": suite, "arch": arch}, "kernel": {"release": f"{suite}-{arch}"},
+        "apt": {"packages": []}, "python": {"wheels": []},
+    }  # fmt: skip
+
+
+SEVERAL = {
+    **GOOD,
+    "targets": [_part("bookworm", "arm64"), _part("trixie", "arm64")],
+    "images": [_image("amd64"), _image("arm64")],
+}
+
+
+@pytest.mark.parametrize(
+    ("arch", "suite", "kernel"),
+    [
+        ("amd64", None, "6.1.0-56-rt-amd64"),
+        ("amd64", "bookworm", "6.1.0-56-rt-amd64"),
+        ("arm64", "bookworm", "bookworm-arm64"),
+        ("arm64", "trixie", "trixie-arm64"),
+    ],
+)
+def test_a_device_sees_its_own_target_and_images(arch: str, suite: str | None, kernel: str) -> None:
+    seen = for_target(SEVERAL, arch, suite)
+    assert seen["kernel"]["release"] == kernel
+    assert [image["digest"] for image in seen["images"]] == [arch]
+    assert "targets" not in seen
+
+
+def test_a_lock_of_one_target_is_left_as_it_is() -> None:
+    assert for_target(GOOD, "arm64") is GOOD
+
+
+@pytest.mark.parametrize(("arch", "suite"), [("riscv64", "bookworm"), ("arm64", "sid"), ("arm64", None)])
+def test_a_device_that_no_target_is_for_is_told(arch: str, suite: str | None) -> None:
+    told = (
+        f"expected a target {suite or 'of any suite'} on {arch}, it has bookworm on amd64, bookworm on arm64"
+    )
+    with pytest.raises(InputError, match=told):
+        for_target(SEVERAL, arch, suite)

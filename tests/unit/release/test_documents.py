@@ -56,6 +56,22 @@ BAD = {
         "images.models[0].wheel",
     ),
     "no golden": (_change("images", "models", 0, "golden", to=[]), "images.models[0].golden"),
+    "image for an architecture that no target has": (
+        _change(
+            "images",
+            "extra",
+            to=[
+                {
+                    "name": "site/tool",
+                    "version": "1",
+                    "licence": "MIT",
+                    "arches": ["arm64"],
+                    "from": {"kind": "registry", "reference": "registry.example/tool:1"},
+                }
+            ],
+        ),
+        "images.extra[0].arches[0]: no target of the release is arm64 (they are: amd64)",
+    ),
     "bootstrap outside the release": (
         _change("apt", "bootstrap", to=["vim"]),
         "apt.bootstrap[0]: vim not in apt.packages",

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.errors import AnsibleActionFail
 from ansible_collections.edgewright.factory.plugins.action import identity_bootstrap
 
-from edgewright.errors import IntegrityError
+from edgewright.errors import InputError, IntegrityError
 
 DATA = {"openssl_3_amd64.deb": b"openssl's bytes", "python3-apt_2_amd64.deb": b"python3-apt's bytes"}
 
@@ -60,3 +61,38 @@ def test_a_missing_package_is_refused_by_name(depot: Path) -> None:
 def test_only_packages_that_are_wholly_installed_count() -> None:
     said = "openssl 3.0.17-1~deb12u2 installed\npython3-apt 2.6.0 half-configured\npodman  not-installed\n"
     assert identity_bootstrap.parse_query(said) == {"openssl": "3.0.17-1~deb12u2"}
+
+
+def _part(suite: str, arch: str) -> dict[str, Any]:
+    return {"os": {"suite": suite, "arch": arch}, "apt": {"packages": [arch]}}
+
+
+LOCK = {"release": {"name": "r", "version": "1"}, "images": [], **_part("bookworm", "amd64")}
+
+
+def _target(lock: dict[str, Any], rc: int, stdout: str) -> Any:
+    """Packages of the target that the plugin takes where the device answers so; and what it was asked."""
+    asked = []
+
+    def answer(command: str) -> dict[str, Any]:
+        asked.append(command)
+        return {"rc": rc, "stdout": stdout, "stderr": "dpkg: not found"}
+
+    plugin = object.__new__(identity_bootstrap.ActionModule)
+    plugin._low_level_execute_command = answer
+    return plugin._target(lock)["apt"]["packages"], asked
+
+
+def test_a_lock_of_one_target_asks_the_device_nothing() -> None:
+    assert _target(LOCK, 1, "") == (["amd64"], [])
+
+
+def test_the_device_says_which_target_it_is() -> None:
+    other = {**_part("trixie", "arm64"), "apt": {"packages": []}}
+    lock = {**LOCK, "targets": [_part("bookworm", "arm64"), other]}
+    assert _target(lock, 0, "arm64\nbookworm\n")[0] == ["arm64"]
+    assert _target(lock, 0, "arm64\ntrixie\n")[0] == []
+    with pytest.raises(InputError, match="expected a target trixie on riscv64"):
+        _target(lock, 0, "riscv64\ntrixie\n")
+    with pytest.raises(AnsibleActionFail, match=r"status 127: dpkg: not found\. Is the device a Debian"):
+        _target(lock, 127, "")
