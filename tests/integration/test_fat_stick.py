@@ -36,13 +36,13 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EDGEWRIGHT_CACHE", str(root / "cache"))
         keys = KeySet.develop(root / "keys")
-        wheel = root / "Mixed.Case-1.0-py3-none-any.whl"
-        wheel.write_bytes(b"wheel")
+        part = root / "Mixed.Case-1.0-py3-none-any.bin"
+        part.write_bytes(b"part")
         files: dict[str, bytes | Path] = {
             "install": b"#!/bin/sh\n",
-            f"installer/wheels/{wheel.name}": wheel,
-            "installer/wheels/UPPER.WHL": b"8.3, in capitals",
-            "installer/wheels/foo-1.0+cu12.8-py3-none-any.whl": b"a plus, which short names cannot have",
+            f"installer/parts/{part.name}": part,
+            "installer/parts/UPPER.BIN": b"8.3, in capitals",
+            "installer/parts/foo-1.0+cu12.8-py3-none-any.bin": b"a plus, which short names cannot have",
         }
         build_bundle(
             make_release(root / "release"), root / "stick", keys, installer=lambda *_: files, chunk_bytes=500

@@ -61,6 +61,7 @@ def test_the_depots_repository_has_the_package_and_only_a_signers_certificate(
     lock["python"] = {"wheels": []}
     release = {"os": {**LOCK["os"], "kernel": "k"}, "apt": {"sources": []}, "python": {"version": "3.11"}}
     release["python"]["platforms"] = []
+    release["images"] = {"runtime": {"debs": []}}
     tree = make_tree(lock, release, tmp_path, ReleaseKey(keys), store)
     held = tree[f"apt/pool/{made['filename']}"]
     assert isinstance(held, Linked)
@@ -90,7 +91,7 @@ def test_provenance_and_sbom_name_the_package_and_what_it_was_built_of(made: dic
             links[str(one)] = list(others)
 
     release = {"apt": {"packages": []}, "python": {"requirements": [], "version": "3.11"}}
-    fill_sbom(Bom(), "root", release, bare, BlobStore())  # type: ignore[arg-type]
+    fill_sbom(Bom(), "root", release, bare, BlobStore(), [])  # type: ignore[arg-type]
     (line,) = components
     component = line.make()
     assert (component.name, component.version) == (made["filename"], made["version"])

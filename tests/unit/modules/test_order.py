@@ -68,6 +68,7 @@ def release(**changes: Any) -> Marked:
         "os": {"family": "debian", "suite": "tiny", "arch": "amd64", "kernel": "k"},
         "apt": {"sources": [], "packages": [], "bootstrap": []},
         "python": {"version": "3.11", "platforms": [], "requirements": []},
+        "images": {"runtime": {"name": "runtime", "debs": []}, "models": []},
         "nvidia": {"rt_waiver": WAIVER},
         "modules": [WISH],
     } | changes
