@@ -12,7 +12,10 @@ from pathlib import Path
 import pytest
 
 # What takes longest begins first.
-_FIRST = ("test_journey.py", "test_power_loss.py", "test_scenarios.py", "test_twin_vm.py")
+_FIRST = (
+    *("test_journey.py", "test_power_loss.py", "test_rehearsal.py", "test_scenarios.py", "test_modules_vm.py"),
+    *("test_modules_build.py", "test_fleet.py", "test_twin_vm.py", "test_bundle_install.py"),
+)
 
 
 def _rank(item: pytest.Item) -> int:

@@ -26,8 +26,22 @@ if [ ${#missing[@]} -gt 0 ]; then
     exit 1
   fi
   say "installing ${#missing[@]} Debian packages: ${missing[*]}"
+  # Only programs of these are used here: a set-up must not open a machine to ssh or start snapd on it.
+  services=()
+  for package in "${missing[@]}"; do
+    case $package in
+      openssh-server) services+=(ssh.service ssh.socket) ;;
+      snapd) services+=(snapd.service snapd.socket snapd.seeded.service snapd.apparmor.service) ;;
+    esac
+  done
+  command -v systemctl >/dev/null || services=()
+  [ ${#services[@]} -eq 0 ] || "${root[@]}" systemctl --quiet mask "${services[@]}"
   "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -q
   "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}"
+  if [ ${#services[@]} -gt 0 ]; then
+    "${root[@]}" systemctl --quiet unmask "${services[@]}"
+    "${root[@]}" systemctl --quiet disable "${services[@]}" || true # some exist in later suites only
+  fi
 elif ! debian_lists; then
   # Releases and twins find Debian's archives by what apt's lists say of themselves (edgewright/archives.py).
   may_install || { say "apt has no lists of Debian's archive yet; run as root: apt-get update"; exit 1; }
