@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def _run(args: argparse.Namespace) -> int:
         if reading.lock not in locks:
             locks[reading.lock] = load_lock(Path(reading.lock))
         runs = load_runs(args.runs or Path(reading.state_dir) / "runs")
-        plans[reading.host] = make_plan(reading, locks[reading.lock], runs)
+        plans[reading.host] = make_plan(reading, locks[reading.lock], runs, datetime.now(UTC).date())
     if args.json:
         report = {
             "schema": SCHEMA,

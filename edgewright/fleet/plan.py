@@ -5,11 +5,12 @@ Pure. Names and sizes come from the lock, times from past runs. Bytes are told a
 packages that a role asks for; what they draw along depends on what the device has, which no probe lists, and
 is at most the lock's whole closure.
 
-    plan = make_plan(reading, lock, runs)
+    plan = make_plan(reading, lock, runs, today)
 """
 
 from __future__ import annotations
 
+import datetime
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from typing import Any
 
 from edgewright.device.areas import sentence
 from edgewright.device.drift import Drift
+from edgewright.device.nvidia_lock import answer_of_name, effective_day, waiver_line
 from edgewright.fleet.reading import Reading
 from edgewright.fleet.runs import Expectation, Past, expect
 
@@ -82,6 +84,7 @@ class Plan:
         reboot_for: items that only a reboot mends.
         expected: how long, by the past.
         irreversible: what cannot be undone, one sentence each.
+        waiver: the line of the waiver that its NVIDIA stack leans on; empty where there is none.
     """
 
     host: str
@@ -94,6 +97,7 @@ class Plan:
     reboot_for: tuple[str, ...]
     expected: Expectation
     irreversible: tuple[str, ...]
+    waiver: str
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -107,16 +111,18 @@ class Plan:
             "reboot_for": list(self.reboot_for),
             "expected": self.expected.as_dict(),
             "irreversible": list(self.irreversible),
+            "waiver": self.waiver,
         }
 
 
-def make_plan(reading: Reading, lock: Mapping[str, Any], runs: Sequence[Past]) -> Plan:
+def make_plan(reading: Reading, lock: Mapping[str, Any], runs: Sequence[Past], today: datetime.date) -> Plan:
     """Make the plan of a device that was read.
 
     Args:
         reading: with its drift.
         lock: the lock that it was compared with.
         runs: past runs of the site.
+        today: by the controller's clock.
     """
     drift = reading.drift
     areas = tuple(dict.fromkeys(item.area for item in drift))
@@ -132,6 +138,8 @@ def make_plan(reading: Reading, lock: Mapping[str, Any], runs: Sequence[Past]) -
         reboot_for=reboot_for,
         expected=expect(runs, areas, bool(reboot_for), reading.profile),
         irreversible=no_way_back(drift),
+        waiver=waiver_line(reading.host, answer_of_name(lock, reading.profile), effective_day(lock, today))
+        or "",
     )
 
 

@@ -69,6 +69,9 @@ def plan_text(readings: Sequence[Reading], plans: Mapping[str, Plan]) -> str:
             )
         )
     blocks = [table(rows)]
+    waivers = [plans[reading.host].waiver for reading in readings if reading.host in plans]
+    if any(waivers):
+        blocks.append("\n".join(line for line in waivers if line))
     for reading in readings:
         if reading.host not in plans:
             blocks.append(f"{reading.host}:\n  not planned: {reading.message}")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ from edgewright.fleet.tables import drift_text, plan_text, summary
 
 DIGEST = "sha256:" + "1" * 64
 MODEL = "sha256:" + "2" * 64
+TODAY = datetime.date(2026, 11, 21)
 LOCK: dict[str, Any] = {
+    "os": {"family": "debian", "suite": "bookworm", "arch": "amd64"},
     "release": {"name": "label-reader", "version": "1.0.0", "sha256": "x"},
     "apt": {
         "packages": [
@@ -123,7 +126,7 @@ def test_the_exit_code_is_zero_only_where_all_is_known(case: str) -> None:
 
 
 def test_a_plan_names_packages_bytes_reboot_and_the_rest() -> None:
-    plan = make_plan(reading(*KERNEL, *RUNTIME), LOCK, [])
+    plan = make_plan(reading(*KERNEL, *RUNTIME), LOCK, [], TODAY)
     assert plan.release == "label-reader 1.0.0"
     assert plan.areas == ("kernel", "runtime")
     assert plan.packages.names == ("linux-image-rt=6.1-2", "podman=4.3")
@@ -137,13 +140,26 @@ def test_a_plan_names_packages_bytes_reboot_and_the_rest() -> None:
 
 
 def test_what_the_device_holds_does_not_travel() -> None:
-    plan = make_plan(reading(*RUNTIME, stored=(DIGEST,)), LOCK, [])
+    plan = make_plan(reading(*RUNTIME, stored=(DIGEST,)), LOCK, [], TODAY)
     assert plan.images.names == (f"edgewright/models/m@{MODEL[:19]}",)
     assert plan.images.least_bytes == 11_000_000
 
 
+@pytest.mark.parametrize(("until", "ended"), [("2027-06-30", ""), ("2026-11-20", " (ENDED)")])
+def test_a_waiver_is_told_also_where_nothing_would_change(until: str, ended: str) -> None:
+    waiver = {"who": "Ada", "why": "line 3", "until": until}
+    answer = {"profile": "x86_vm", "target": "bookworm/amd64", "chosen": {}, "waiver": waiver}
+    plan = make_plan(reading(), {**LOCK, "nvidia": [answer]}, [], TODAY)
+    told = (
+        f"WAIVER: reader-01: NVIDIA's driver on PREEMPT_RT: Ada answers for it until {until}{ended}: line 3"
+    )
+    assert plan.waiver == told == plan.as_dict()["waiver"]
+    assert told in plan_text([reading()], {"reader-01": plan})
+    assert make_plan(reading(), LOCK, [], TODAY).waiver == ""
+
+
 def test_a_device_without_drift_has_an_empty_plan() -> None:
-    plan = make_plan(reading(), LOCK, [Past("a", "x86_vm", {"kernel": 60.0})])
+    plan = make_plan(reading(), LOCK, [Past("a", "x86_vm", {"kernel": 60.0})], TODAY)
     assert (plan.changes, plan.packages.names, plan.packages.most_bytes, plan.images.names) == ((), (), 0, ())
     assert (plan.reboots, plan.irreversible, plan.expected.minutes) == (0, (), None)
 
@@ -236,7 +252,7 @@ def test_each_device_has_its_row() -> None:
 
 def test_a_plan_is_told_with_what_is_not_known() -> None:
     readings = [reading(*KERNEL, *RUNTIME), GONE, reading(host="reader-06")]
-    plans = {each.host: make_plan(each, LOCK, PASTS) for each in readings if each.outcome == "read"}
+    plans = {each.host: make_plan(each, LOCK, PASTS, TODAY) for each in readings if each.outcome == "read"}
     text = plan_text(readings, plans)
     rows = text.splitlines()
     assert rows[1].split()[:3] == ["reader-01", "drift", "5"]
