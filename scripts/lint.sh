@@ -19,6 +19,7 @@ check ansible-lint ansible-lint --offline --profile production
 check shellcheck shellcheck "${scripts[@]}"
 check "role READMEs" python scripts/role_readme.py --check
 check "NVIDIA stack page" python scripts/stack_page.py --check
+check "OS page" python scripts/os_page.py --check
 if [ ${#failed[@]} -gt 0 ]; then
   printf 'lint: failed: %s\n' "${failed[*]}"
   exit 1

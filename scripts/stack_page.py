@@ -10,7 +10,6 @@ The tables stand between the lines `<!-- facts -->` and `<!-- /facts -->`; all e
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,11 +17,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from edgewright.errors import EdgewrightError  # noqa: E402  the path above makes it importable
-from edgewright.release.stack.facts import Facts, Row, load_facts  # noqa: E402
+from edgewright.release.stack.facts import Facts, Row, load_facts  # noqa: E402  the path above makes it importable
+from scripts.generated_page import between_marks, write_page  # noqa: E402
 
-BEGIN = "<!-- facts -->"
-END = "<!-- /facts -->"
 PAGE = ROOT / "docs" / "reference" / "nvidia-stack.md"
 
 Column = tuple[str, str | Callable[[Row], str]]
@@ -206,10 +203,7 @@ def rendered(page: str, facts: Facts) -> str:
     Raises:
         ValueError: The two marks are not there once each, in order.
     """
-    if page.count(BEGIN) != 1 or page.count(END) != 1 or page.index(BEGIN) > page.index(END):
-        raise ValueError(f"expected one line {BEGIN} and, below it, one line {END}")
-    before, rest = page.split(BEGIN)
-    return f"{before}{BEGIN}\n\n{tables(facts)}\n\n{END}{rest.split(END)[1]}"
+    return between_marks(page, tables(facts))
 
 
 def _text(value: object) -> str:
@@ -233,24 +227,7 @@ def _line(cells: Sequence[str]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script. Returns 0 when done, 1 when `--check` finds the page outdated, 2 on bad input."""
-    parser = argparse.ArgumentParser(description="Write the tables of docs/reference/nvidia-stack.md.")
-    parser.add_argument("--check", action="store_true", help="only tell whether the page is as generated")
-    args = parser.parse_args(argv)
-    name = PAGE.relative_to(ROOT)
-    try:
-        now = PAGE.read_text(encoding="utf-8")
-        text = rendered(now, load_facts())
-    except (EdgewrightError, OSError, ValueError) as error:
-        print(f"stack_page: {name}: {error}", file=sys.stderr)
-        return 2
-    if text == now:
-        return 0
-    if args.check:
-        print(f"{name}: its tables are not those of edgewright/data/facts; run python scripts/stack_page.py")
-        return 1
-    PAGE.write_text(text, encoding="utf-8")
-    print(f"{name}: written")
-    return 0
+    return write_page(argv, "stack_page", PAGE, ROOT, lambda page: rendered(page, load_facts()))
 
 
 if __name__ == "__main__":
