@@ -13,14 +13,14 @@ import pytest
 
 # What takes longest begins first.
 _FIRST = (
-    *(
-        "test_journey.py",
-        "test_power_loss.py",
-        "test_rehearsal.py",
-        "test_scenarios.py",
-        "test_modules_vm.py",
-    ),
-    *("test_modules_build.py", "test_fleet.py", "test_twin_vm.py", "test_bundle_install.py"),
+    "test_journey.py",
+    "test_rehearsal.py",
+    "test_scenarios.py",
+    "test_modules_vm.py",
+    "test_modules_build.py",
+    "test_fleet.py",
+    "test_twin_vm.py",
+    "test_bundle_install.py",
 )
 
 

@@ -56,6 +56,13 @@ class VmTwin(Twin):
         """What the device wrote to its serial console, all boots after one another."""
         return self.spec.directory / "serial.log"
 
+    def boots(self) -> int:
+        """How many times a kernel started on it, by its serial console."""
+        try:
+            return self.serial_log.read_text(encoding="utf-8", errors="replace").count("] Linux version ")
+        except FileNotFoundError:
+            return 0
+
     @property
     def disk(self) -> Path:
         """The twin's own layer of disk."""

@@ -20,6 +20,8 @@ from typing import Any, Self
 
 import yaml
 
+from edgewright.twin import TwinSpec, VmTwin
+
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 
@@ -213,8 +215,7 @@ class Site:
 
     def boots(self) -> int:
         """How many times a kernel started on this twin, by its serial console."""
-        console = self.state / "twins" / self.device / "serial.log"
-        return console.read_text(encoding="utf-8", errors="replace").count("] Linux version ")
+        return VmTwin(TwinSpec(self.device, "vm", self.state, self.ssh_port)).boots()
 
     def records(self) -> list[dict[str, Any]]:
         """The device's records, oldest first."""

@@ -47,11 +47,31 @@ def test_check_mode_on_a_bare_device_predicts_the_drift_and_changes_nothing(site
     assert site.ssh(FINGERPRINT_OF_DEVICE) == before
 
 
-def test_from_bare_to_accepted_takes_one_reboot(site: Site) -> None:
+def test_power_is_lost_while_the_kernel_is_installed(site: Site) -> None:
+    process, log = site.start()
+    marker = re.compile(r"TASK \[.*kernel : install \| Install the locked kernel")
+    for _ in range(2400):
+        assert process.poll() is None, log.read_text()[-4000:]
+        if marker.search(log.read_text(errors="replace")):
+            break
+        time.sleep(1)
+    else:
+        pytest.fail("the run never came to the kernel's installation")
+    time.sleep(20)
+    site.kill()
+    assert process.wait(900) != 0, "the run says that the device went away"
+    text = log.read_text()
+    assert "UNREACHABLE" in text or "unreachable=1" in text or "FAILED" in text
+    assert not site.records()
+
+
+def test_the_next_run_finishes_the_job(site: Site) -> None:
+    """Without a power loss it takes one reboot, too: `test_rehearsal` counts that."""
     run = site.play()
     assert run.returncode == 0, run.text[-6000:]
-    assert site.boots() == 2, "the first boot and exactly one reboot"
     assert "journey-01 is as wanted, and accepted" in run.text
+    assert site.boots() == 3, "first boot, boot after the power loss, and one reboot"
+    assert site.ssh("dpkg --audit") == ""
 
 
 def test_system_says_so_itself(site: Site) -> None:

@@ -172,6 +172,10 @@ def test_the_example_closes(office: Office) -> None:
     told = json.loads(shown.stdout)
     assert told["verdict"] == "closed"
     assert told["refused"] == []
+    (provisioned,) = [
+        step["told"] for step in told["steps"] if step["name"].startswith("provision the device")
+    ]
+    assert provisioned.endswith(" 0 failed; 1 reboot"), "from bare to accepted takes exactly one"
     assert {step["result"] for step in told["steps"]} == {"rehearsed", "simulated", "skipped"}
     assert told["acceptance"]["verdict"] == "inconclusive", "an emulated CPU proves nothing about time"
     assert _nothing_is_left(office)

@@ -39,9 +39,9 @@ from edgewright.bundle.verify import open_bundle
 from edgewright.depot.progress import Progress, human_bytes
 from edgewright.errors import EdgewrightError, InputError
 from edgewright.release.documents import LOCK_FILE, load_lock_file
-from edgewright.twin import make_twin
 from edgewright.twin.recipe import vm_recipe
 from edgewright.twin.tools import Say, need, run_logged, tail
+from edgewright.twin.vm import VmTwin
 
 __all__ = ["Inspected", "failure", "inspect", "recap", "rehearse"]
 
@@ -211,7 +211,7 @@ def _procedure(
 ) -> None:
     """What people at a site do, step by step."""
     twins = write_site(work, _PLACES, str(part["os"]["suite"]), str(part["os"]["arch"]))
-    twin = make_twin(device_twin(work), done.say)
+    twin = VmTwin(device_twin(work), done.say)
     with done.step("start a bare controller without a network") as seen:
         net = Namespace(controller.start(work), work / "dns.log")
         seen.append("loopback alone; whatever goes elsewhere is refused and written down")
@@ -235,6 +235,8 @@ def _procedure(
                 site = f"{controller.run(_COLLECTION, 'looking for site.yml').strip()}/site.yml"
                 with done.step("provision the device: ansible-playbook site.yml") as seen:
                     seen.append(_told(_play(controller, site, work / "site.log")))
+                    reboots = twin.boots() - 1
+                    seen.append(f"{reboots} reboot{'' if reboots == 1 else 's'}")
                     done.acceptance.update(_acceptance(controller))
                 with done.step("run site.yml again: nothing may change") as seen:
                     counts = _play(controller, site, work / "again.log")
@@ -332,7 +334,7 @@ def _not_real(accelerator: str, others: list[str]) -> list[Step]:
 
 def _forget(work: Path, controller: Controller, *, keep_logs: bool = False) -> None:
     """Remove the twins of this place of work, and its files, but for logs that someone may want to read."""
-    make_twin(device_twin(work)).purge()
+    VmTwin(device_twin(work)).purge()
     controller.remove()
     for path in sorted(work.glob("*")) if work.is_dir() else []:
         if keep_logs and path.suffix == ".log":
