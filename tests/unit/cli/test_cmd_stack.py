@@ -146,7 +146,7 @@ class TestLockWithStack:
         code, text = run(capsys, "check", str(self.LOCK), "--profile", "x86_l4", "--json")
         document = json.loads(text)
         assert code == 1
-        assert "module" not in document["items"]
+        assert (document["items"]["gpu"], document["items"]["module"]) == ("l4", "535.309.01")
         assert any("carries no waiver" in each["why"] for each in document["answers"])
 
     def test_what_was_chosen_must_be_what_the_artefacts_are(
