@@ -26,6 +26,14 @@ from typing import Any
 from edgewright.device.cpulist import VARIABLE as CPUS
 from edgewright.device.cpulist import format_cpus, housekeeping, isolated_cpus
 from edgewright.device.drift import Drift, Have, Want, compare
+from edgewright.device.places import (
+    CORE24_WRITABLE,
+    DEBIAN,
+    UBUNTU_CORE,
+    chosen_os,
+    places,
+    writable_on_core24,
+)
 from edgewright.device.probe_program import kept_path, probe_program
 from edgewright.errors import InputError
 
@@ -41,7 +49,6 @@ TEXTFILES = "drift_watch_textfile_directory"
 LEAST_PERIOD_S = 10
 MOST_PERIOD_S = 86400
 
-DIRECTORY = "/var/lib/edgewright/drift_watch"
 # The report is of this boot, rewritten each period, and no flash memory is worn by it.
 RUN_DIRECTORY = "/run/edgewright/drift_watch"
 UNIT = "edgewright-drift-watch"
@@ -108,19 +115,24 @@ def want(variables: Mapping[str, Any], profile: Mapping[str, Any], lock: Mapping
     """
     period = _period(variables.get(PERIOD))
     program = probe_program()
-    at = {"program": kept_path(program.sha256)}
+    system = chosen_os(variables)
+    where = places(system)
+    # Debian's wants say no OS: they are what devices keep already.
+    os = {} if system == DEBIAN else {"os": system}
+    at = {"program": kept_path(program.sha256, where.probe)}
     if not period:
-        return {"at": at, "period_s": 0, "program": program.sha256, "files": dict.fromkeys(_UNIT_FILES)}
+        return {**os, "at": at, "period_s": 0, "program": program.sha256, "files": dict.fromkeys(_UNIT_FILES)}
     at |= {
-        "want": f"{DIRECTORY}/want.json",
+        "want": f"{where.drift_watch}/want.json",
         "report": f"{RUN_DIRECTORY}/report.json",
-        "metrics": f"{_directory(variables.get(TEXTFILES))}/{METRICS}",
+        "metrics": f"{_directory(variables.get(TEXTFILES), system)}/{METRICS}",
         "timer": f"{UNIT}.timer",
     }
     apart = profile["boot"] != "none"  # a container has no CPUs of its own to set apart
     isolated = isolated_cpus(variables.get(CPUS), profile["cpus"], profile["name"]) if apart else None
     affinity = f"CPUAffinity={format_cpus(housekeeping(isolated, profile['cpus']))}\n" if isolated else ""
     return {
+        **os,
         "at": at,
         "period_s": period,
         "program": program.sha256,
@@ -189,7 +201,8 @@ def _others(
 ) -> dict[str, Any]:
     from edgewright.device.areas import AREAS  # noqa: PLC0415 - the table imports this module
 
-    return {area.name: area.want(variables, profile, lock) for area in AREAS if area.name != AREA}
+    system = chosen_os(variables)
+    return {area.name: area.way(system).want(variables, profile, lock) for area in AREAS if area.name != AREA}
 
 
 def _period(value: object) -> int:
@@ -204,10 +217,18 @@ def _period(value: object) -> int:
     return int(str(value))
 
 
-def _directory(value: object) -> str:
+def _directory(value: object, system: str) -> str:
     if not isinstance(value, str) or not _PATH.match(value) or ".." in value.split("/"):
         raise InputError(
             f"{TEXTFILES}: expected an absolute path of letters, digits, dots, dashes and _, without a slash"
             f" at its end, got {value!r}"
+        )
+    if system == UBUNTU_CORE and value == places(DEBIAN).textfiles:
+        return places(system).textfiles
+    if system == UBUNTU_CORE and not writable_on_core24(value):
+        raise InputError(
+            f"{TEXTFILES}: {value} can't be written on Ubuntu Core, whose root is read-only: expected a"
+            " directory"
+            f" below one of {', '.join(CORE24_WRITABLE)}"
         )
     return value

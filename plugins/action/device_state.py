@@ -26,6 +26,7 @@ from ansible_collections.edgewright.factory.plugins.plugin_utils.host_inputs imp
 
 from edgewright.device.areas import Area, before_after, choose, drift_all, sentence, want_all
 from edgewright.device.lock import load_lock
+from edgewright.device.places import chosen_os, places
 from edgewright.device.probe_program import (
     kept_command,
     parse_answer,
@@ -104,7 +105,7 @@ class ActionModule(ActionBase):
         python = self._python(task_vars)
         program = probe_program()
         wants = json.dumps(want).encode()
-        output = self._command(kept_command(python, program.sha256), wants, host, python)
+        output = self._command(kept_command(python, program.sha256, self._kept), wants, host, python)
         have = parse_answer(output, host)
         if have is None:
             sent = shipped_input(program, wants)
@@ -169,6 +170,7 @@ class ActionModule(ActionBase):
         variables = HostVariables(host, self._templar, task_vars, role_defaults(roles), role_specs(roles))
         profile = host_profile(host, variables, task_vars)
         try:
+            self._kept = places(chosen_os(variables)).probe
             variables.add_controller_facts(areas, self._loader)
             want = want_all(variables, profile.as_dict(), lock, [area.name for area in areas])
             self._site = {
