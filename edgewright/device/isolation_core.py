@@ -12,12 +12,15 @@ in a drop-in as well, and hold from the first moment. Items are Debian's, and:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from edgewright.device import isolation
 from edgewright.device.drift import Drift, Have, Want
 from edgewright.device.places import UBUNTU_CORE, places
+from edgewright.device.topology import chosen_cpus
+from edgewright.errors import InputError
 
 __all__ = ["AREA", "drift", "group_of", "slice_of", "want"]
 
@@ -48,6 +51,12 @@ def want(variables: Mapping[str, Any], profile: Mapping[str, Any], lock: Mapping
     if not wanted:
         return {}
     name = slice_of(variables)
+    if not re.fullmatch(r"[a-z0-9]+", group_of(variables)):
+        raise InputError(
+            f"{isolation.SLICE}: on Ubuntu Core it names a quota group as well: expected small letters"
+            " and digits"
+            f" before .slice, such as edgert.slice, got {variables.get(isolation.SLICE)!r}"
+        )
     return {
         "os": UBUNTU_CORE,
         **wanted,
@@ -57,6 +66,8 @@ def want(variables: Mapping[str, Any], profile: Mapping[str, Any], lock: Mapping
             **wanted["at"],
             "members": [*wanted["at"]["members"], _MEMBERS],
             "group": group_of(variables),
+            # snap set-quota takes single CPUs only.
+            "cpu_set": ",".join(str(cpu) for cpu in sorted(chosen_cpus(variables, profile))),
             "drop_in": f"/etc/systemd/system/{name}.d/80-edgewright.conf",
             "quiet_config": places(UBUNTU_CORE).quiet_config,
             "programs": places(UBUNTU_CORE).programs,

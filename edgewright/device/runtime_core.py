@@ -12,6 +12,7 @@ each model, shared through the content interface. Items of `have` and `want`:
     files        {path: text} of the settings and of the front end's configuration
     services     {unit: {enabled, active}} of server and front end
     settings     what the running server was started with, of the names in `want`
+    grouped      whether the runtime's snap is in the quota group
     slice, cpus  as the kernel says of the server's process
     ready        whether the server says so on its socket
     health       what the snap's own check told snapd last
@@ -46,6 +47,7 @@ FRONTEND = f"snap.{RUNTIME_SNAP}.frontend.service"
 _WHY = {
     "connections": "the runtime is not connected to its models, and to them only",
     "services": "the server or the front end does not run, or does not start at boot",
+    "grouped": "the runtime's snap is not in the quota group, so snapd starts its services elsewhere",
     "settings": "the server was started with other settings than its file now has",
     "slice": "the server's process is not inside the slice that is set apart",
     "cpus": "the server's process may run on other CPUs than those set apart",
@@ -91,6 +93,7 @@ def want(variables: Mapping[str, Any], profile: Mapping[str, Any], lock: Mapping
         },
         "services": {unit: {"enabled": True, "active": True} for unit in (SERVER, FRONTEND)},
         "settings": settings,
+        "grouped": bool(isolated),
         # Where no CPUs are set apart there is no quota group, and snapd's services run where all do.
         "slice": isolation_core.slice_of(variables) if isolated else "system.slice",
         "cpus": format_cpus(isolated) if isolated else None,
@@ -171,5 +174,5 @@ def drift(have: Have, want: Want) -> list[Drift]:
             found.append(Drift(AREA, f"files.{path}", files.get(path), text, f"{path} {state}"))
     why = dict(_WHY)
     if want["cpus"] is None:
-        del why["cpus"]
+        del why["cpus"], why["grouped"]
     return found + compare(AREA, have, want, why)

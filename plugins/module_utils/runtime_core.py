@@ -47,6 +47,7 @@ def read(system: System, scope: Mapping[str, Any], ask: Optional[runtime.Ask] = 
             for name in scope["services"]
         },
         "settings": settings(system, pid, list(scope["settings"])),
+        "grouped": grouped(system, at["group"], at["snap"]),
         "slice": runtime.slice_of(system, pid),
         "cpus": runtime.cpus_of(system, pid),
         "ready": active.get(at["server"], False) and ask(at["socket"], None).status == 200,
@@ -95,6 +96,12 @@ def connections(system: System, name: str) -> List[str]:
             ends = (plug["snap"], plug.get("plug"), slot.get("snap"), slot.get("slot"))
             found.append("%s:%s %s:%s" % ends)
     return sorted(found)
+
+
+def grouped(system: System, group: str, name: str) -> bool:
+    """Whether a snap is in a quota group."""
+    answer = system.snapd("/v2/quotas/" + group) if group else None
+    return isinstance(answer, dict) and name in (answer.get("snaps") or [])
 
 
 def settings(system: System, pid: int, names: List[str]) -> Dict[str, Optional[str]]:
