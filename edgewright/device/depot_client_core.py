@@ -6,6 +6,9 @@ Pure: no IO. There is no apt and no registry; snapd itself is kept from looking 
     refresh_hold    `held` where snapd refreshes nothing by itself, for more than a month from now; `ends
                     soon`, or None where it may refresh
     store_access    `offline` where snapd may not ask a store (snapd 2.61 and later knows that)
+    proxies         {http, https}: a port of the device itself on which nobody listens, so that snapd reaches
+                    for
+                    nothing, whatever its version knows of stores
     proxy_store     a store of its own that snapd was told to ask; None
     foreign_snaps   apps that are installed and that the release does not name
     snapd_version   in `have` only
@@ -36,9 +39,13 @@ AREA = depot_client.AREA
 # The first snapd that knows `store.access`.
 KNOWS_STORE_ACCESS = (2, 61)
 
+# Port discard (RFC 863) of the device itself; the module `snaps` sets the same.
+CLOSED = "http://127.0.0.1:9"
+
 _WHY = {
     "refresh_hold": "snapd may refresh snaps by itself, or soon will: only the site updates a device",
     "store_access": "snapd may ask a store: snaps come from the site's depot only",
+    "proxies": "snapd may reach for the network beyond the site: its proxy is no closed port",
     "proxy_store": "snapd was told to ask a store of its own: snaps come from the site's depot only",
     "foreign_snaps": "snaps are installed that the release does not name: remove them (`snap remove"
     " NAME`), or name"
@@ -58,6 +65,7 @@ def want(variables: Mapping[str, Any], profile: Mapping[str, Any], lock: Mapping
         "os": UBUNTU_CORE,
         "refresh_hold": "held",
         "store_access": "offline",
+        "proxies": {"http": CLOSED, "https": CLOSED},
         "proxy_store": None,
         "foreign_snaps": [],
         "depot": {"host": host, "port": port, "identity": places(UBUNTU_CORE).identity},

@@ -33,6 +33,7 @@ def read(system: System, scope: Mapping[str, Any]) -> Dict[str, Any]:
         "snapd_version": told.get("version") if isinstance(told, dict) else None,
         "refresh_hold": hold(_setting(settings, "refresh", "hold")),
         "store_access": _setting(settings, "store", "access"),
+        "proxies": {name: _setting(settings, "proxy", name) for name in ("http", "https")},
         "proxy_store": _setting(settings, "proxy", "store") or None,
         "foreign_snaps": foreign(snaps if isinstance(snaps, list) else [], list(names)),
     }

@@ -33,8 +33,8 @@ def sha3_384(system: System, path: str) -> Optional[str]:
     if state is None:
         return None
     entry = _kept(system).get(path)
-    if isinstance(entry, dict) and entry.get("as") == state and isinstance(entry.get("sha3_384"), str):
-        return str(entry["sha3_384"])
+    if isinstance(entry, list) and len(entry) == 4 and entry[:3] == state:
+        return str(entry[3])
     return compute(system, path)
 
 
@@ -56,7 +56,7 @@ def remember(system: System, path: str, digest: str) -> None:
     if state is None:
         return
     kept = {name: entry for name, entry in _kept(system).items() if system.fingerprint(name) is not None}
-    kept[path] = {"as": state, "sha3_384": digest}
+    kept[path] = [*state, digest]
     directory = os.path.dirname(KEPT)
     os.makedirs(directory, mode=0o755, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=directory, prefix=".snap-digests-")

@@ -54,8 +54,8 @@ class System:
             take(data)
         return data is not None
 
-    def fingerprint(self, path: str) -> Optional[str]:
-        """What changes with a file's bytes: inode, size, times. None when there is no such file."""
+    def fingerprint(self, path: str) -> Optional[List[int]]:
+        """What changes with a file's bytes: inode, size, time of change. None when there is no such file."""
         raise NotImplementedError
 
     def snapd(self, path: str) -> Any:
@@ -141,13 +141,12 @@ class LocalSystem(System):
             return False
         return True
 
-    def fingerprint(self, path: str) -> Optional[str]:
+    def fingerprint(self, path: str) -> Optional[List[int]]:
         try:
             info = os.stat(path)
         except OSError:
             return None
-        # The last is set by the kernel at each change, and by nobody else.
-        return "%d:%d:%d:%d" % (info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns)
+        return [info.st_ino, info.st_size, info.st_mtime_ns]
 
     def snapd(self, path: str) -> Any:
         import json

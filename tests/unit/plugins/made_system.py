@@ -33,8 +33,8 @@ class MadeSystem(System):
         self.commands = dict(commands or {})
         self.answers = dict(answers or {})
 
-    def fingerprint(self, path: str) -> str | None:
-        return f"made:{hash(self.files[path])}" if path in self.files else None
+    def fingerprint(self, path: str) -> list[int] | None:
+        return [1, len(self.files[path]), hash(self.files[path])] if path in self.files else None
 
     def snapd(self, path: str) -> Any:
         return self.answers.get(path)

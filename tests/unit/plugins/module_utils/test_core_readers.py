@@ -168,7 +168,11 @@ def test_what_a_hold_comes_to(value: Any, told: str | None) -> None:
 
 
 def test_what_keeps_snapd_to_the_depot() -> None:
-    settings = {"refresh": {"hold": "forever"}, "store": {"access": "offline"}, "proxy": {"store": ""}}
+    settings = {
+        "refresh": {"hold": "forever"},
+        "store": {"access": "offline"},
+        "proxy": {"store": "", "http": "h"},
+    }
     answers = {
         "/v2/system-info": {"version": "2.63"},
         "/v2/snaps/system/conf": settings,
@@ -178,6 +182,7 @@ def test_what_keeps_snapd_to_the_depot() -> None:
         "snapd_version": "2.63",
         "refresh_hold": "held",
         "store_access": "offline",
+        "proxies": {"http": "h", "https": None},
         "proxy_store": None,
         "foreign_snaps": ["htop"],
     }
@@ -246,7 +251,7 @@ def test_a_digest_is_kept_for_one_state_of_a_file(tmp_path: Path, monkeypatch: p
     assert snap_digest.sha3_384(system, str(file)) is None
 
 
-@pytest.mark.parametrize("kept", ["", "{", "[]", '{"F": "x"}', '{"F": {"as": "1"}}'])
+@pytest.mark.parametrize("kept", ["", "{", "[]", '{"F": "x"}', '{"F": {"as": "1"}}', '{"F": [1, 8]}'])
 def test_a_damaged_record_of_digests_is_not_believed(kept: str) -> None:
     system = MadeSystem({snap_digest.KEPT: kept.replace("F", FILE), FILE: "squashfs"})
     assert snap_digest.sha3_384(system, FILE) == _digest(b"squashfs")
