@@ -54,7 +54,7 @@ PLAYBOOK_VARIABLES: Mapping[str, str] = {
 }
 # Roles that act on the controller; a device's roles are its areas.
 CONTROLLER_ROLES = ("authority", "depot")
-TWIN_KINDS = ("vm", "container")
+TWIN_KINDS = ("vm", "container", "snapd")
 
 _CONTRACTS = "docs/reference/contracts.md"
 

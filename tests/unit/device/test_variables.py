@@ -152,7 +152,11 @@ SITE = {
         4,
         ["cpus is 2, and its profile says 4 CPUs"],
     ),
-    "unknown kind": ({"edgewright_twin": {"kind": "wm"}}, 4, ["kind: vm or container, got {'kind': 'wm'}"]),
+    "unknown kind": (
+        {"edgewright_twin": {"kind": "wm"}},
+        4,
+        ["kind: vm or container or snapd, got {'kind': 'wm'}"],
+    ),
     "a text": ({"edgewright_twin": "vm"}, 4, ["expected a mapping with kind"]),
     "no directory": ({"edgewright_state_dir": "", "edgewright_release_dir": 7}, 4, ["got ''", "got 7"]),
 }
