@@ -37,7 +37,7 @@ CONTAINER_GATEWAY = ipaddress.IPv4Address("10.213.0.1")
 """The host's address on the containers' bridge: where a container twin finds the depot."""
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-_KINDS = ("vm", "container")
+_KINDS = ("vm", "container", "snapd")
 _ARCHES = ("amd64", "arm64")
 _IMAGES = ("debian",)
 _TWIN_KEYS = ("kind", "cpus", "memory_mib", "depot_port", "image", "arch", "capture", "stick")
@@ -60,7 +60,8 @@ class TwinSpec:
 
     Args:
         name: host name of the device, and of its directory.
-        kind: `vm` (QEMU, own kernel) or `container` (podman, the host's kernel).
+        kind: `vm` (QEMU, own kernel), `snapd` (a VM whose system is snapd's) or `container` (podman, the
+            host's kernel).
         state_dir: the site's state directory (`edgewright_state_dir`), absolute.
         port: ssh's port: for a VM a free one on 127.0.0.1, for a container 22.
         address: where ssh is reached: 127.0.0.1 for a VM, an address of `CONTAINER_SUBNET` for a container.
@@ -129,6 +130,11 @@ class TwinSpec:
             raise InputError(
                 f"reading twin {self.name}: capture and stick are for VM twins, and it is a container; leave "
                 f"them out, or use kind: vm"
+            )
+        if self.kind == "snapd" and self.arch != "amd64":
+            raise InputError(
+                f"reading twin {self.name}: arch of kind snapd must be amd64, got {self.arch!r}; use vm "
+                "for another one"
             )
         if self.kind == "container":
             self._check_container()
@@ -237,9 +243,9 @@ class TwinSpec:
     @property
     def depot_host(self) -> str:
         """The address at which the twin itself finds the depot."""
-        return VM_DEPOT_HOST if self.kind == "vm" else str(CONTAINER_GATEWAY)
+        return VM_DEPOT_HOST if self.kind != "container" else str(CONTAINER_GATEWAY)
 
     @property
     def depot_address(self) -> tuple[str, int]:
         """The depot as the twin reaches it: (address, port)."""
-        return self.depot_host, VM_DEPOT_PORT if self.kind == "vm" else self.depot_port
+        return self.depot_host, VM_DEPOT_PORT if self.kind != "container" else self.depot_port

@@ -27,6 +27,7 @@ _PACKAGES = {
     "mcopy": "mtools",
     "grub-mkimage": "grub-common",
     "grub-editenv": "grub-common",
+    "mksquashfs": "squashfs-tools",
     "qemu-img": "qemu-utils",
     "qemu-system-x86_64": "qemu-system-x86",
     "qemu-system-aarch64": "qemu-system-arm",

@@ -21,12 +21,13 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import ClassVar
 
 from edgewright.errors import EdgewrightError, InputError, IntegrityError
 from edgewright.paths import cache_dir
 from edgewright.twin import qemu
 from edgewright.twin.disk import make_disk
-from edgewright.twin.image import vm_image
+from edgewright.twin.image import VmImage, vm_image
 from edgewright.twin.keys import forget_host_key
 from edgewright.twin.machine import Twin
 from edgewright.twin.recipe import vm_recipe
@@ -49,7 +50,14 @@ class VmTwin(Twin):
     start_s = 600.0  # an emulated boot takes 30-60 s on an idle host; many at once on two cores take minutes
     stop_s = 120.0
 
+    image_kind: ClassVar[str] = "vm"
+    """The kind of recipe that its disk is made from."""
+
     _boot_from = 0
+
+    def _image(self) -> VmImage:
+        """What its disk is made from; made when the cache lacks it."""
+        return vm_image(vm_recipe(self.spec.arch), self._say)
 
     @property
     def serial_log(self) -> Path:
@@ -94,7 +102,7 @@ class VmTwin(Twin):
 
     def _start(self) -> None:
         spec = self.spec
-        image = vm_image(vm_recipe(spec.arch), self._say)
+        image = self._image()
         code, variables = qemu.firmware(spec.arch)
         kvm = spec.arch == "amd64" and qemu.kvm_works(image.kernel, cache_dir() / "twins", self._say)
         if self.disk.exists():
@@ -133,10 +141,10 @@ class VmTwin(Twin):
         again = (
             f"forget the disk (edgewright twin down --purge {spec.name}) and start it again, then it is bare"
         )
-        if not below.parent.name.startswith(f"vm-{spec.arch}-"):
+        if not below.parent.name.startswith(f"{self.image_kind}-{spec.arch}-"):
             raise InputError(
-                f"starting twin {spec.name}: it shall be {spec.arch}, but its disk was made from "
-                f"{below.parent.name or 'an unknown image'}; {again}"
+                f"starting twin {spec.name}: it shall be a {spec.kind} of {spec.arch}, but its disk was made "
+                f"from {below.parent.name or 'an unknown image'}; {again}"
             )
         if not below.is_file():
             raise IntegrityError(

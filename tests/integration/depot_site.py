@@ -58,7 +58,8 @@ class Authority:
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{name} {self._site}")])
         now = datetime.datetime.now(datetime.UTC)
-        names = [x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+        # The second is where a twin's network finds the depot.
+        names = [x509.IPAddress(ipaddress.ip_address(each)) for each in ("127.0.0.1", "10.0.2.100")]
         usage = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
         builder = (
             x509.CertificateBuilder(subject_name=subject)

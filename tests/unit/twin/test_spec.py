@@ -62,7 +62,9 @@ def _twin(base: dict[str, Any], **changes: Any) -> dict[str, Any]:
         pytest.param("Edge_01", VM, "lower-case", id="name that is no host name"),
         pytest.param("-edge", VM, "host name", id="name that looks like an option"),
         pytest.param("edge-01", _vm(edgewright_twin="vm"), "dictionary", id="no dictionary"),
-        pytest.param("edge-01", _twin(VM, kind="jail"), "vm, container, got 'jail'", id="unknown kind"),
+        pytest.param(
+            "edge-01", _twin(VM, kind="jail"), "vm, container, snapd, got 'jail'", id="unknown kind"
+        ),
         pytest.param("edge-01", _twin(VM, ram=1), "unknown keys ram", id="unknown key"),
         pytest.param("edge-01", _twin(VM, cpus=0), "cpus must be a whole number from 1", id="no CPUs"),
         pytest.param("edge-01", _twin(VM, cpus=True), "got True", id="boolean for a number"),

@@ -1,0 +1,434 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: snaps
+short_description: Install a release's snaps from the depot, and go back when they are not healthy
+version_added: 0.2.0
+description:
+  - Fetches snaps from the depot over mTLS, holds each to size and SHA3-384, and has the device's snapd
+    install it. M(community.general.snap) asks a store; here there is none.
+  - What is installed is judged by the digest of the very file that snapd mounts, not by a version.
+  - All files are fetched and all assertions acknowledged before the first snap is installed. Where a later
+    step fails, what was refreshed is reverted to its revision before.
+  - Speaks to snapd over its socket, in one start of Python.
+author: The Edgewright developers (@edgewright)
+attributes:
+  check_mode:
+    support: full
+    description: Tells which snaps would be installed and which connections made.
+  diff_mode:
+    support: full
+    description: Gives revisions and digests before and after.
+options:
+  depot:
+    description: Where the device reaches the depot.
+    type: dict
+    required: true
+    suboptions:
+      host:
+        description: Address or name.
+        type: str
+        required: true
+      port:
+        description: Port.
+        type: int
+        required: true
+  identity:
+    description: Directory with C(device.crt), C(device.key) and C(site-root.crt).
+    type: path
+    required: true
+  staging:
+    description: Directory for files on their way; made when missing, and removed when all are installed.
+    type: path
+    required: true
+  snaps:
+    description: What shall be installed.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: The snap's name.
+        type: str
+        required: true
+      filename:
+        description: Its file below C(snaps/) in the depot.
+        type: str
+        required: true
+      size:
+        description: Bytes of the file.
+        type: int
+        required: true
+      sha3_384:
+        description: Digest of the file, as assertions write it.
+        type: str
+        required: true
+      revision:
+        description: Revision in the store; none for one that is built by the site.
+        type: int
+      assertions:
+        description: File of its assertions below C(snaps/) in the depot.
+        type: str
+      grade:
+        description: V(dangerous) is installed without assertions, V(signed) never is.
+        type: str
+        choices: [signed, dangerous]
+        default: signed
+  connect:
+    description: Pairs of plug and slot, each C(SNAP:NAME), such as C([edgewright-runtime:model-x, x:model]).
+    type: list
+    elements: list
+    default: []
+  hold_health:
+    description:
+      - Whether to wait until the snaps say that they are healthy. Those that do not get there, C(error),
+        C(blocked) or no C(okay) within O(health_timeout_s), are reverted, and the task fails.
+    type: bool
+    default: true
+  health_timeout_s:
+    description: Seconds for the snaps to become healthy.
+    type: int
+    default: 300
+  offline:
+    description:
+      - Whether snapd is kept from the store. Its proxy becomes a closed port of the device itself, and its
+        refreshes are held, so that it asks no name server and reaches for nothing.
+    type: bool
+    default: true
+"""
+
+EXAMPLES = r"""
+- name: Install | Install the runtime and its model
+  edgewright.factory.snaps:
+    depot: {host: 10.0.2.100, port: 8443}
+    identity: /var/snap/edgewright-runtime/common/identity
+    staging: /var/snap/edgewright-runtime/common/staging
+    snaps:
+      - {name: edgewright-runtime, filename: edgewright-runtime_dangerous.snap, size: 150000000,
+         sha3_384: Q0Yc..., grade: dangerous}
+    connect:
+      - [edgewright-runtime:model-label-reader, edgewright-model-label-reader:model]
+"""
+
+RETURN = r"""
+installed:
+  description: Snaps that were, or would be, installed or refreshed.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: The snap.
+      type: str
+    revision:
+      description: Its revision now; null in check mode.
+      type: str
+  sample: [{name: edgewright-runtime, revision: x2}]
+reverted:
+  description: Snaps that went back to the revision before.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: The snap.
+      type: str
+    revision:
+      description: Its revision now.
+      type: str
+connected:
+  description: Pairs that were, or would be, connected.
+  returned: always
+  type: list
+  elements: list
+settings:
+  description: System settings of snapd that were, or would be, changed.
+  returned: always
+  type: list
+  elements: str
+"""
+
+import os
+import re
+import shutil
+import time
+from typing import Any, NoReturn
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.edgewright.factory.plugins.module_utils.snap_fetch import Depot, FetchError
+from ansible_collections.edgewright.factory.plugins.module_utils.snapd import (
+    SNAPS,
+    Snapd,
+    SnapdError,
+    digest_of,
+)
+
+# A port of the device itself on which nobody listens: discard, of RFC 863. A proxy there ends every attempt
+# before a name is asked for or a packet leaves.
+CLOSED = "http://127.0.0.1:9"
+# The longest that snapd 2.57 takes from now is 90 days; a year's hold is cut to that by none, it is refused.
+HOLD_DAYS = 60
+OFFLINE = {"proxy.http": CLOSED, "proxy.https": CLOSED}
+HEALTH_APP = "health"
+PAUSE_S = 2.0
+_END = re.compile(r"[a-z0-9-]+:[a-z0-9-]+\Z")
+_DIGEST = re.compile(r"[A-Za-z0-9_-]{64}\Z")
+
+
+class RefusedError(Exception):
+    """A snap can't be as it is wanted; the message names it, expected and got, and what to do."""
+
+
+class Run:
+    """One run of the module.
+
+    Args:
+        module: Ansible's.
+        snapd: The device's snapd.
+    """
+
+    def __init__(self, module: AnsibleModule, snapd: Snapd) -> None:
+        self.module, self.snapd, self.wanted = module, snapd, module.params
+        self.result: dict[str, Any] = {"installed": [], "reverted": [], "connected": [], "settings": []}
+
+    def go(self) -> dict[str, Any]:
+        """Do what is to be done.
+
+        Returns:
+            The module's result.
+
+        Raises:
+            RefusedError: A snap can't be as it is wanted.
+            FetchError: The depot does not give it.
+            SnapdError: snapd does not answer.
+        """
+        self.check()
+        before = self.snapd.snaps()
+        todo = [snap for snap in self.wanted["snaps"] if self.differs(snap, before)]
+        missing = [tuple(pair) for pair in self.wanted["connect"]]
+        missing = [pair for pair in missing if pair not in self.snapd.connected()]
+        settings = self.offline()
+        self.result["settings"] = sorted(settings)
+        self.result["connected"] = [list(pair) for pair in missing]
+        self.result["installed"] = [{"name": snap["name"], "revision": None} for snap in todo]
+        self.result["changed"] = bool(todo or missing or settings)
+        self.result["diff"] = [self.diff(snap, before) for snap in todo]
+        if self.module.check_mode:
+            return self.result
+        if settings:
+            self.snapd.set_conf(settings)
+        if todo:
+            self.install(self.fetch(todo), before)
+        self.settle(todo, missing, before)
+        shutil.rmtree(self.wanted["staging"], ignore_errors=True)
+        return self.result
+
+    def check(self) -> None:
+        """Refuse what can't be meant, before anything is asked."""
+        for snap in self.wanted["snaps"]:
+            name = snap["name"]
+            if not _DIGEST.match(snap["sha3_384"]):
+                raise RefusedError(f"snaps: {name}: sha3_384 is {snap['sha3_384']!r}, expected 64 characters")
+            if snap["grade"] == "signed" and not snap["assertions"]:
+                raise RefusedError(
+                    f"snaps: {name}: no assertions, and its grade is signed; name their file, or say grade: "
+                    "dangerous in release and inventory"
+                )
+        for pair in self.wanted["connect"]:
+            if len(pair) != 2 or not all(_END.match(str(end)) for end in pair):
+                raise RefusedError(f"connect: expected [SNAP:PLUG, SNAP:SLOT], got {pair!r}")
+
+    def offline(self) -> dict[str, Any]:
+        """Settings of snapd that still let it speak to a store."""
+        if not self.wanted["offline"]:
+            return {}
+        found = {key: value for key, value in OFFLINE.items() if self.snapd.conf(key) != value}
+        hold = str(self.snapd.conf("refresh.hold") or "")
+        soon = time.strftime("%Y-%m-%d", time.gmtime(time.time() + HOLD_DAYS * 86400 / 2))
+        if hold[:10] < soon:
+            until = time.gmtime(time.time() + HOLD_DAYS * 86400)
+            found["refresh.hold"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", until)
+        return found
+
+    def differs(self, snap: dict[str, Any], before: dict[str, Any]) -> bool:
+        """Whether a snap is not installed, not active, or another file."""
+        have = before.get(snap["name"])
+        return not have or have.get("status") != "active" or self.digest(have) != snap["sha3_384"]
+
+    @staticmethod
+    def digest(have: dict[str, Any]) -> str | None:
+        return digest_of(os.path.join(SNAPS, "{}_{}.snap".format(have["name"], have["revision"])))
+
+    def diff(self, snap: dict[str, Any], before: dict[str, Any]) -> dict[str, str]:
+        have = before.get(snap["name"])
+        held = f"revision {have['revision']}, sha3_384 {self.digest(have)}\n" if have else ""
+        after = f"sha3_384 {snap['sha3_384']}, grade {snap['grade']}\n"
+        return {"before_header": snap["name"], "before": held, "after_header": snap["name"], "after": after}
+
+    def fetch(self, todo: list[dict[str, Any]]) -> list[tuple[dict[str, Any], str]]:
+        """Have every file on the device and every assertion acknowledged, before anything is installed."""
+        depot = Depot(self.wanted["depot"]["host"], self.wanted["depot"]["port"], self.wanted["identity"])
+        staging = self.wanted["staging"]
+        try:
+            os.makedirs(staging, mode=0o700, exist_ok=True)
+            files = [(snap, depot.fetch(snap, staging)) for snap in todo]
+        except OSError as error:
+            free = shutil.disk_usage(os.path.dirname(staging)).free if os.path.isdir(staging) else 0
+            need = sum(snap["size"] for snap in todo)
+            raise RefusedError(
+                f"fetching snaps into {staging}: {error.strerror or error}: {need} bytes are wanted there, "
+                f"and as many below {SNAPS}, {free} are free; nothing was installed. Free some space"
+            ) from error
+        for snap, _ in files:
+            if snap["grade"] == "signed":
+                try:
+                    self.snapd.ack(depot.assertions(snap["name"], snap["assertions"]))
+                except SnapdError as error:
+                    raise RefusedError(
+                        f"acknowledging {snap['assertions']} of snap {snap['name']}: expected assertions "
+                        f"whose keys snapd trusts, snapd says: {error}; nothing was installed. Check them "
+                        "with `edgewright snaps show`"
+                    ) from error
+        return files
+
+    def install(self, files: list[tuple[dict[str, Any], str]], before: dict[str, Any]) -> None:
+        """Install the fetched files: those that give something to others first."""
+        giving = {pair[1].partition(":")[0] for pair in self.wanted["connect"]}
+        done: list[dict[str, Any]] = []
+        for snap, path in sorted(files, key=lambda each: each[0]["name"] not in giving):
+            try:
+                self.snapd.install(path, dangerous=snap["grade"] == "dangerous")
+            except SnapdError as error:
+                self.revert(done, before)
+                raise RefusedError(
+                    f"installing snap {snap['name']} from {path}: expected snapd to take it, got: {error}; "
+                    f"{self.left(snap['name'], before)}"
+                ) from error
+            done.append(snap)
+            os.unlink(path)
+        now = self.snapd.snaps()
+        names = [snap["name"] for snap in done]
+        self.result["installed"] = [{"name": name, "revision": now[name]["revision"]} for name in names]
+
+    def settle(
+        self, todo: list[dict[str, Any]], missing: list[tuple[str, str]], before: dict[str, Any]
+    ) -> None:
+        """Connect, restart who was given something else, and wait for health."""
+        try:
+            for plug, slot in missing:
+                self.snapd.connect(plug, slot)
+            self.restart({snap["name"] for snap in todo})
+            fault = self.unhealthy(bool(todo or missing)) if self.wanted["hold_health"] else ""
+        except SnapdError as error:
+            fault = str(error)
+        if not fault:
+            return
+        self.revert(todo, before)
+        self.restart({snap["name"] for snap in self.result["reverted"]})
+        told = ", ".join("{name} to revision {revision}".format(**each) for each in self.result["reverted"])
+        raise RefusedError(
+            f"{fault}; {'reverted ' + told if told else 'there is no revision before to go back to'}. Read "
+            "its log with `snap logs -n 50 NAME`, mend the release, and run again"
+        )
+
+    def restart(self, changed: set[str]) -> None:
+        """Restart the services of snaps that use what a changed snap gives."""
+        users = {
+            plug.partition(":")[0]
+            for plug, slot in (tuple(pair) for pair in self.wanted["connect"])
+            if slot.partition(":")[0] in changed
+        }
+        now = self.snapd.snaps()
+        for name in sorted(users & set(now)):
+            services = [
+                "{}.{}".format(name, app["name"])
+                for app in now[name].get("apps") or []
+                if app.get("daemon") and app.get("active")
+            ]
+            if services:
+                self.snapd.restart(services)
+
+    def unhealthy(self, changed: bool) -> str:
+        """Wait for health. Returns a sentence on the snap that is not, or an empty one."""
+        end = time.monotonic() + self.wanted["health_timeout_s"]
+        for snap in self.wanted["snaps"]:
+            name, asked = snap["name"], not changed
+            while True:
+                now = self.snapd.snaps()[name]
+                status = now.get("health", {}).get("status", "okay")
+                if asked and status == "okay":
+                    break
+                if asked and (status in {"error", "blocked"} or time.monotonic() > end):
+                    return "snap {}: expected health okay within {} s, got {} ({})".format(
+                        name, self.wanted["health_timeout_s"], status, now["health"].get("message", "")
+                    )
+                if not any(app["name"] == HEALTH_APP for app in now.get("apps") or []):
+                    asked = True
+                    time.sleep(0 if status == "okay" else PAUSE_S)
+                    continue
+                self.module.run_command(["snap", "run", f"{name}.{HEALTH_APP}"])
+                asked = True
+        return ""
+
+    def revert(self, snaps: list[dict[str, Any]], before: dict[str, Any]) -> None:
+        """Go back with what was refreshed, the last one first."""
+        now = self.snapd.snaps()
+        for snap in reversed(snaps):
+            name = snap["name"]
+            held = before.get(name)
+            if held and name in now and now[name]["revision"] != held["revision"]:
+                self.snapd.revert(name)
+                self.result["reverted"].append({"name": name, "revision": held["revision"]})
+        self.result["installed"] = []
+
+    @staticmethod
+    def left(name: str, before: dict[str, Any]) -> str:
+        """What the device has now that an install failed."""
+        held = before.get(name)
+        now = f"revision {held['revision']} stays" if held else "it is not installed"
+        return (
+            f"{now}. Free space below {SNAPS} where it says that there is none; else read `snap changes` and "
+            "`snap tasks --last=install`, and run again: what was fetched is kept"
+        )
+
+
+def main() -> NoReturn:
+    """Entry point."""
+    snap = {
+        "name": {"type": "str", "required": True},
+        "filename": {"type": "str", "required": True},
+        "size": {"type": "int", "required": True},
+        "sha3_384": {"type": "str", "required": True},
+        "revision": {"type": "int"},
+        "assertions": {"type": "str"},
+        "grade": {"type": "str", "choices": ["signed", "dangerous"], "default": "signed"},
+    }
+    depot = {"host": {"type": "str", "required": True}, "port": {"type": "int", "required": True}}
+    module = AnsibleModule(
+        argument_spec={
+            "depot": {"type": "dict", "required": True, "options": depot},
+            "identity": {"type": "path", "required": True},
+            "staging": {"type": "path", "required": True},
+            "snaps": {"type": "list", "elements": "dict", "required": True, "options": snap},
+            "connect": {"type": "list", "elements": "list", "default": []},
+            "hold_health": {"type": "bool", "default": True},
+            "health_timeout_s": {"type": "int", "default": 300},
+            "offline": {"type": "bool", "default": True},
+        },
+        supports_check_mode=True,
+    )
+    run = Run(module, Snapd())
+    try:
+        result = run.go()
+    except (RefusedError, FetchError, SnapdError) as error:
+        module.fail_json(msg=str(error), **{**run.result, "changed": bool(run.result["reverted"])})
+    except OSError as error:
+        module.fail_json(msg=f"installing snaps: {error}", **run.result)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

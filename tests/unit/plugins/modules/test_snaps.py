@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The module snaps against a simulator of snapd and a real HTTPS depot that asks for a certificate."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.edgewright.factory.plugins.module_utils import snap_fetch, snapd
+from ansible_collections.edgewright.factory.plugins.modules import snaps
+
+from tests.unit.plugins.modules.snapd_simulator import Simulator, TlsDepot
+
+RUNTIME, MODEL = "edgewright-runtime", "edgewright-model-reader"
+PAIR = [f"{RUNTIME}:model-reader", f"{MODEL}:model"]
+
+
+@dataclass
+class FakeModule:
+    """What the module's run uses of Ansible's module."""
+
+    params: dict[str, Any]
+    check_mode: bool = False
+
+    def run_command(self, argv: list[str]) -> tuple[int, str, str]:
+        raise AssertionError(f"no snap here has an app {argv}")
+
+
+@dataclass
+class Site:
+    """A device's snapd, a depot, and the wish."""
+
+    simulator: Simulator
+    depot: TlsDepot
+    params: dict[str, Any]
+
+    def wish(self, name: str, data: bytes, **more: Any) -> None:
+        """Put a snap into the depot and ask for it."""
+        filename = f"{name}_dangerous.snap"
+        self.depot.files[filename] = data
+        wanted = {"name": name, "filename": filename, "size": len(data), "revision": None, "assertions": None}
+        wanted |= {"sha3_384": snapd.digest_of_chunks([data]), "grade": "dangerous", **more}
+        others = [snap for snap in self.params["snaps"] if snap["name"] != name]
+        self.params["snaps"] = [*others, wanted]
+
+    def run(self, check: bool = False) -> dict[str, Any]:
+        run = snaps.Run(FakeModule(self.params, check), snapd.Snapd(str(self.simulator.path)))
+        return run.go()
+
+    def refused(self) -> tuple[str, dict[str, Any]]:
+        """Run what must fail. Returns the sentence and what the module reports beside it."""
+        run = snaps.Run(FakeModule(self.params), snapd.Snapd(str(self.simulator.path)))
+        with pytest.raises((snaps.RefusedError, snap_fetch.FetchError, snapd.SnapdError)) as caught:
+            run.go()
+        return str(caught.value), run.result
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    short = Path(tempfile.mkdtemp(prefix="ew"))  # a socket's path has 108 bytes
+    simulator, depot = Simulator(short), TlsDepot(tmp_path)
+    monkeypatch.setattr(snaps, "SNAPS", str(simulator.snaps))
+    monkeypatch.setattr(snapd, "PAUSE_S", 0.01)
+    monkeypatch.setattr(snaps, "PAUSE_S", 0.01)
+    kept = str(tmp_path / "digests.json")
+    monkeypatch.setattr(snaps, "digest_of", lambda path: snapd.digest_of(path, kept))
+    params: dict[str, Any] = {
+        "depot": {"host": "127.0.0.1", "port": depot.server.server_port},
+        "identity": str(depot.identity),
+        "staging": str(tmp_path / "staging"),
+        "snaps": [],
+        "connect": [],
+        "hold_health": True,
+        "health_timeout_s": 1,
+        "offline": True,
+    }
+    server = simulator.serve()
+    found = Site(simulator, depot, params)
+    found.wish(RUNTIME, b"runtime 1" * 1000)
+    found.wish(MODEL, b"model 1" * 100)
+    params["connect"] = [PAIR]
+    yield found
+    server.shutdown()
+    depot.server.shutdown()
+    shutil.rmtree(short)
+
+
+def test_check_real_check_real(site: Site) -> None:
+    checked = site.run(check=True)
+    assert checked["changed"] is True
+    assert {each["name"] for each in checked["installed"]} == {RUNTIME, MODEL}
+    assert site.simulator.calls == []
+    assert site.depot.asked == []
+
+    done = site.run()
+    assert done["changed"] is True
+    assert done["installed"] == [{"name": MODEL, "revision": "x1"}, {"name": RUNTIME, "revision": "x1"}]
+    assert done["connected"] == [PAIR]
+    assert done["settings"] == ["proxy.http", "proxy.https", "refresh.hold"]
+    assert site.simulator.calls[1:3] == [f"install {MODEL} dangerous", f"install {RUNTIME} dangerous"]
+    assert not Path(site.params["staging"]).exists()
+
+    assert site.run(check=True)["changed"] is False
+    calls, asked = len(site.simulator.calls), len(site.depot.asked)
+    again = site.run()
+    assert (again["changed"], again["installed"], again["connected"]) == (False, [], [])
+    assert (len(site.simulator.calls), len(site.depot.asked)) == (calls, asked)
+
+
+def test_a_new_model_is_installed_alone_and_its_user_restarted(site: Site) -> None:
+    site.run()
+    site.simulator.calls.clear()
+    site.wish(MODEL, b"model 2")
+    assert site.run()["installed"] == [{"name": MODEL, "revision": "x2"}]
+    assert site.simulator.calls == [
+        f"install {MODEL} dangerous",
+        f'POST /v2/apps {{"action": "restart", "names": ["{RUNTIME}.server"]}}',
+    ]
+
+
+def test_one_bit_of_an_installed_file_is_seen_and_mended(site: Site) -> None:
+    site.run()
+    file = site.simulator.snaps / f"{MODEL}_x1.snap"
+    data = bytearray(file.read_bytes())
+    data[5] ^= 1
+    file.write_bytes(bytes(data))
+    assert site.run()["installed"] == [{"name": MODEL, "revision": "x2"}]
+    assert site.run()["changed"] is False
+
+
+def test_an_unhealthy_refresh_is_reverted(site: Site) -> None:
+    site.run()
+    site.simulator.health[b"bad"] = {"status": "error", "message": "the model server ended: exit-code 2"}
+    site.wish(RUNTIME, b"bad")
+    said, result = site.refused()
+    assert said.startswith(
+        f"snap {RUNTIME}: expected health okay within 1 s, got error (the model server ended"
+    )
+    assert f"reverted {RUNTIME} to revision x1. Read its log with `snap logs" in said
+    assert (result["installed"], result["reverted"]) == ([], [{"name": RUNTIME, "revision": "x1"}])
+    assert site.simulator.installed[RUNTIME]["revision"] == "x1"
+
+
+def test_what_never_gets_healthy_is_reverted_after_the_time(site: Site) -> None:
+    site.run()
+    site.simulator.health[b"slow"] = {"status": "waiting", "message": "not ready yet"}
+    site.wish(RUNTIME, b"slow")
+    said, result = site.refused()
+    assert "got waiting (not ready yet); reverted" in said
+    assert result["reverted"] == [{"name": RUNTIME, "revision": "x1"}]
+
+
+def test_a_first_install_has_nothing_to_go_back_to(site: Site) -> None:
+    site.simulator.health[b"bad"] = {"status": "blocked", "message": "no"}
+    site.wish(RUNTIME, b"bad")
+    assert "there is no revision before to go back to" in site.refused()[0]
+
+
+def test_a_failed_install_takes_back_the_one_before_it(site: Site) -> None:
+    site.run()
+    site.wish(MODEL, b"model 2")
+    site.wish(RUNTIME, b"runtime 2")
+    site.simulator.fail_install[b"runtime 2"] = "cannot copy: no space left on device"
+    said, result = site.refused()
+    assert said.startswith(f"installing snap {RUNTIME} from ")
+    assert "no space left on device; revision x1 stays. Free space below" in said
+    assert result["reverted"] == [{"name": MODEL, "revision": "x1"}]
+    del site.simulator.fail_install[b"runtime 2"]
+    assert len(site.run()["installed"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"sha3_384": "A" * 64}, "expected sha3_384 AAAA"),
+        ({"size": 5}, "expected 5 bytes, the depot has 9000"),
+        ({"filename": "none_1.snap"}, "expected status 200 or 206, got 404"),
+        ({"filename": "../../secret"}, "is no file name of a snap"),
+        ({"sha3_384": "short"}, "expected 64 characters"),
+        ({"grade": "signed"}, "no assertions, and its grade is signed"),
+    ],
+    ids=["another digest", "another size", "not there", "a path", "no digest", "no assertions"],
+)
+def test_a_wrong_file_changes_nothing(site: Site, wrong: dict[str, Any], words: str) -> None:
+    site.wish(RUNTIME, b"runtime 1" * 1000, **wrong)
+    said, result = site.refused()
+    assert words in said
+    assert RUNTIME in said
+    assert site.simulator.installed == {}
+    assert not list(Path(site.params["staging"]).glob(f"{RUNTIME}*"))
+    assert result["reverted"] == []
+
+
+def test_assertions_are_acknowledged_before_anything_is_installed(site: Site) -> None:
+    site.depot.files[f"{RUNTIME}_7.assert"] = b"type: snap-revision\n"
+    more = {"grade": "signed", "assertions": f"{RUNTIME}_7.assert", "revision": 7}
+    site.wish(RUNTIME, b"runtime 7", **more)
+    site.simulator.refuse_ack = "cannot find public key"
+    said, _ = site.refused()
+    assert f"acknowledging {RUNTIME}_7.assert of snap {RUNTIME}: expected assertions whose keys" in said
+    assert site.simulator.installed == {}
+    site.simulator.refuse_ack = ""
+    site.run()
+    assert site.simulator.acked == [b"type: snap-revision\n"]
+    assert f"install {RUNTIME} asserted" in site.simulator.calls
+
+
+def test_a_cut_connection_is_gone_on_with(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snap_fetch, "PIECE", 4000)
+    site.depot.cut_after = 2
+    said, _ = site.refused()
+    assert "What came stays, the next run goes on with it" in said
+    site.depot.cut_after = None
+    site.depot.asked.clear()
+    site.run()
+    assert site.depot.asked[0] == f"{RUNTIME}_dangerous.snap bytes=8000-8999"
+
+
+def test_without_a_certificate_nothing_comes(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    stranger = TlsDepot(tmp_path / "other")
+    stranger.server.shutdown()
+    for name in ("device.crt", "device.key"):
+        shutil.copy(stranger.identity / name, site.depot.identity / name)
+    assert "does it trust this device's certificate?" in site.refused()[0]
+    (site.depot.identity / "device.key").unlink()
+    assert "let the role identity make it first" in site.refused()[0]
+
+
+def test_a_device_without_snapd_is_told(site: Site) -> None:
+    site.simulator.path.unlink()
+    assert "is snapd installed and running?" in site.refused()[0]
+
+
+def test_a_hold_that_runs_out_is_renewed(site: Site) -> None:
+    site.run()
+    site.simulator.conf["refresh.hold"] = "2020-01-01T00:00:00Z"
+    assert site.run()["settings"] == ["refresh.hold"]
+    site.params["offline"] = False
+    site.simulator.conf.clear()
+    assert site.run()["changed"] is False
+
+
+def test_a_digest_is_read_again_only_when_the_file_changed(tmp_path: Path) -> None:
+    file, kept = tmp_path / "a.snap", tmp_path / "run" / "digests.json"
+    file.write_bytes(b"one")
+    first = snapd.digest_of(str(file), str(kept))
+    kept.write_text(kept.read_text().replace(str(first), "B" * 64))
+    assert snapd.digest_of(str(file), str(kept)) == "B" * 64, "kept by inode, size and time"
+    file.write_bytes(b"two")
+    assert snapd.digest_of(str(file), str(kept)) == snapd.digest_of_chunks([b"two"])
+    kept.write_text("no JSON")
+    assert snapd.digest_of(str(file), str(kept)) == snapd.digest_of_chunks([b"two"])
+    assert snapd.digest_of(str(tmp_path / "none"), str(kept)) is None
