@@ -42,6 +42,7 @@ from edgewright.depot.blobs import BlobStore
 from edgewright.errors import EdgewrightError
 from edgewright.release.supplied import SCHEME, is_supplied
 from edgewright.release.wheels import normal_name
+from edgewright.snaps.release import image_debs, snap_debs
 
 __all__ = ["SPEC_VERSION", "make_sbom", "validate_sbom"]
 
@@ -199,8 +200,9 @@ def _fill(  # noqa: PLR0917 - what a bill is filled from
         bom.register_dependency(components[name], [components[other] for other in sorted(needed)])
     own: list[str] = []
     for image, component in zip(lock["images"], images, strict=True):
-        within = [deb["filename"] for deb in image.get("debs", [])]
+        within = [deb["filename"] for deb in image_debs(image)]
         if image["role"] == "runtime":
+            _snaps_of(bom, image, component, lock, components)
             wheels = [wheel["filename"] for wheel in _target_of(image, lock)["python"]["wheels"]]
             within, own = [*within, *wheels], [*own, *wheels]
         bom.register_dependency(component, [components[name] for name in within])
@@ -399,6 +401,14 @@ def _file(entry: Entry) -> Component:
         external_references=_from(entry),
         properties=_facts(entry, "size"),
     )
+
+
+def _snaps_of(bom: Bill, image: Entry, component: Line, lock: Entry, components: Mapping[str, Line]) -> None:
+    """Say of the snaps that are packed from an image what they hold: it, and packages of their own."""
+    for snap in lock.get("snaps", []):
+        if snap.get("image") == image["digest"]:
+            own = [components[deb["filename"]] for deb in snap_debs(image)]
+            bom.register_dependency(components[f"snap:{snap['name']}"], [component, *own])
 
 
 @line

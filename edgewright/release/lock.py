@@ -52,6 +52,7 @@ from edgewright.release.targets import Target, release_targets
 from edgewright.release.wheels import fetch_wheels
 from edgewright.snaps.built import restore_built, with_built
 from edgewright.snaps.inputs import restore_snaps
+from edgewright.snaps.release import image_debs
 
 __all__ = ["LockResult", "build_images", "ensure_images", "fetch_sources", "lock_release", "stale_images"]
 
@@ -217,7 +218,7 @@ def build_images(
     Returns:
         Images by name and platform.
     """
-    runtimes = {_arch(entry): entry["debs"] for entry in lock["images"] if entry["role"] == "runtime"}
+    runtimes = {_arch(entry): image_debs(entry) for entry in lock["images"] if entry["role"] == "runtime"}
     present = {arch: debs for arch, debs in runtimes.items() if all(store.has(deb["sha256"]) for deb in debs)}
     built: dict[tuple[str, str], Image] = {}
     for entry in lock["images"] if chosen is None else chosen:
@@ -226,7 +227,7 @@ def build_images(
             drop = release["images"]["runtime"].get("drop", [])
             others = {other: debs for other, debs in present.items() if other != arch}
             built[_key(entry)] = build_runtime_image(
-                entry["debs"], _wheels_for(lock, arch), drop, arch, store, others=others
+                image_debs(entry), _wheels_for(lock, arch), drop, arch, store, others=others
             )
         elif entry["role"] == "model" and entry["model"] in described:
             wanted = _model(release, entry["model"])

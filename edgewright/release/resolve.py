@@ -51,7 +51,11 @@ def find_only(word: str, lock: Mapping[str, Any], release: Mapping[str, Any]) ->
     names = {
         "deb": {deb["name"] for deb in lock["apt"]["packages"]}
         | {deb["name"] for image in lock["images"] for deb in image.get("debs", [])}
-        | {name for target in release_targets(release) for name in (target.kernel, *target.runtime_debs)}
+        | {
+            name
+            for target in release_targets(release)
+            for name in (target.kernel, *target.runtime_debs, *target.snap_debs)
+        }
         | {*release["apt"]["packages"]},
         "wheel": {wheel["name"] for wheel in lock["python"]["wheels"]}
         | {normal_name(re.split(r"[^A-Za-z0-9._-]", each)[0]) for each in release["python"]["requirements"]},

@@ -34,7 +34,7 @@ from edgewright.release import bytecode, ocitar
 from edgewright.release.bytecode import Compilers
 from edgewright.release.ocitar import Entry, Image, Layer
 
-__all__ = ["build_runtime_image", "runtime_sources", "tree_digest"]
+__all__ = ["build_runtime_image", "deb_entries", "runtime_sources", "tree_digest"]
 
 _SITE = "opt/edgewright/site-packages"
 _UID = 65532
@@ -151,7 +151,7 @@ def _system(
     debs: Sequence[Mapping[str, Any]], keep: Callable[[str], bool], store: BlobStore
 ) -> dict[str, Entry]:
     """What packages bring, with the links of the merged layout: a root in which their Python runs."""
-    return _merge([_deb_entries(store.path(deb["sha256"]), deb) for deb in debs], keep)
+    return _merge([deb_entries(store.path(deb["sha256"]), deb) for deb in debs], keep)
 
 
 def _filter(drop: Sequence[str]) -> Callable[[str], bool]:
@@ -169,8 +169,17 @@ def _merge(parts: Sequence[Mapping[str, Entry]], keep: Callable[[str], bool]) ->
     return {path: entry for part in parts for path, entry in part.items() if keep(path)}
 
 
-def _deb_entries(path: Path, deb: Mapping[str, Any]) -> dict[str, Entry]:
-    """Files and links of a Debian package, moved below /usr as the merged layout wants."""
+def deb_entries(path: Path, deb: Mapping[str, Any]) -> dict[str, Entry]:
+    """Files and links of a Debian package, moved below /usr as the merged layout wants.
+
+    Args:
+        path: The package.
+        deb: Its entry in the lock.
+
+    Raises:
+        IntegrityError: It cannot be unpacked.
+        MissingToolError: dpkg-deb is not installed.
+    """
     if shutil.which("dpkg-deb") is None:
         raise MissingToolError("building the runtime image: dpkg-deb is not installed; install dpkg")
     done = subprocess.run(["dpkg-deb", "--fsys-tarfile", str(path)], capture_output=True, check=False)

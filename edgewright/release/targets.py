@@ -40,6 +40,7 @@ class Target:
         python: Version of Python, such as "3.11".
         platforms: Wheel platform tags, best first.
         runtime_debs: Packages of the runtime image.
+        snap_debs: Packages that only the runtime's snap has.
     """
 
     steps: tuple[str | int, ...]
@@ -51,6 +52,7 @@ class Target:
     python: str
     platforms: Sequence[str]
     runtime_debs: Sequence[str]
+    snap_debs: Sequence[str]
 
     @property
     def platform(self) -> str:
@@ -62,11 +64,12 @@ def release_targets(release: Mapping[str, Any]) -> list[Target]:
     """A release's targets, the first one of its `os` first."""
     main, apt, python = release["os"], release["apt"], release["python"]
     debs = release["images"]["runtime"]["debs"]
+    snap_debs = release["images"]["runtime"].get("snap_debs", [])
     seen = {main["arch"]}
     found = [
         Target(
             *(("os",), True, main["suite"], main["arch"], main["kernel"]),
-            *(apt["sources"], python["version"], python["platforms"], debs),
+            *(apt["sources"], python["version"], python["platforms"], debs, snap_debs),
         )
     ]
     for number, target in enumerate(release.get("targets", [])):
@@ -79,6 +82,7 @@ def release_targets(release: Mapping[str, Any]) -> list[Target]:
                 own.get("version", python["version"]),
                 own.get("platforms", python["platforms"]),
                 target.get("runtime_debs", debs),
+                snap_debs,
             )
         )
         seen.add(target["arch"])
@@ -270,9 +274,11 @@ def _runtime_debs(room: AptRoom, image: str, target: Target, mover: Mover) -> li
     held = {deb["name"]: dict(deb) for deb in mover.image(image, target.platform).get("debs", [])}
     if mover.is_image(image):
         held = {}
+    names = {name: {"only": "snap"} for name in target.snap_debs} | {name: {} for name in target.runtime_debs}
+    held = {name: {key: value for key, value in deb.items() if key != "only"} for name, deb in held.items()}
     return [
-        held[name] if name in held and not mover.frees("deb", name) else room.newest(name).entry()
-        for name in sorted(target.runtime_debs)
+        (held[name] if name in held and not mover.frees("deb", name) else room.newest(name).entry()) | only
+        for name, only in sorted(names.items())
     ]
 
 
@@ -295,6 +301,7 @@ def _package_place(marked: Marked, target: Target, own: Sequence[SuppliedDeb]) -
     release = marked.content
     places = {target.kernel: marked.place(*target.steps, "kernel")}
     for *steps, names in (
+        ("images", "runtime", "snap_debs", target.snap_debs),
         ("images", "runtime", "debs", release["images"]["runtime"]["debs"]),
         ("apt", "device_base", release["apt"].get("device_base", [])),
         ("apt", "packages", release["apt"]["packages"]),

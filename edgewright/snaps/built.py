@@ -11,7 +11,7 @@ and the recipe (this program's own packing code), so that it is packed anew just
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -23,15 +23,18 @@ from edgewright.release.ocitar import canonical_json
 from edgewright.snaps.grade import DANGEROUS, notice
 from edgewright.snaps.inputs import Hashed
 from edgewright.snaps.pack import pack_one
+from edgewright.snaps.release import snap_debs
 
 __all__ = ["recipe", "restore_built", "with_built"]
 
 
-def recipe() -> str:
-    """One sha256 that stands for how snaps are packed: the code and the scripts that go into them."""
+def recipe(debs: Sequence[Mapping[str, Any]] = ()) -> str:
+    """One sha256 that stands for how a snap is packed: code, scripts, packages beside the image."""
     scripts = files("edgewright").joinpath("data", "snaps", "runtime")
     parts = {each.name: sha256_bytes(each.read_bytes()) for each in scripts.iterdir() if each.is_file()}
-    parts["pack.py"] = sha256_bytes(files("edgewright.snaps").joinpath("pack.py").read_bytes())
+    for name in ("content.py", "pack.py"):
+        parts[name] = sha256_bytes(files("edgewright.snaps").joinpath(name).read_bytes())
+    parts |= {deb["filename"]: deb["sha256"] for deb in debs}
     return sha256_bytes(canonical_json(parts))
 
 
@@ -52,11 +55,10 @@ def with_built(
     wanted = [snap for snap in release.get("snaps", []) if "built" in snap]
     kept = {snap["name"]: snap for snap in old.get("snaps", []) if "built" in snap}
     found = [dict(snap) for snap in lock.get("snaps", []) if "built" not in snap]
-    now = recipe()
     for snap in wanted:
         image = _image(lock, snap["built"])
         entry = {"name": snap["name"], "grade": DANGEROUS, "built": snap["built"], "image": image["digest"]}
-        entry |= {"recipe": now, "filename": f"{snap['name']}_{DANGEROUS}.snap"}
+        entry |= {"recipe": recipe(snap_debs(image)), "filename": f"{snap['name']}_{DANGEROUS}.snap"}
         before = kept.get(snap["name"], {})
         if entry.items() <= before.items() and store.has(before["sha256"], before["size"]):
             hashed = Hashed(before["size"], before["sha256"], before["sha3_384"])
@@ -82,7 +84,7 @@ def restore_built(lock: Mapping[str, Any], store: BlobStore) -> None:
         if found.sha256 != snap["sha256"]:
             why = (
                 "the way of packing changed since"
-                if snap["recipe"] != recipe()
+                if snap["recipe"] != recipe(snap_debs(_image(lock, snap["built"])))
                 else "mksquashfs is another one"
             )
             raise IntegrityError(

@@ -5,9 +5,8 @@
 
 A snap is made of the layers of the locked OCI image, so that both hold the same files of the same locked debs
 and wheels: what is served in a container and what is served from a snap can't differ. Added are
-`meta/snap.yaml`, a start script, and a health hook. The runtime brings its own C library and Python and
-starts them by its own loader; of its base it uses the shell only. Each model is a snap of its own, shared
-through the content interface, so that runtime and model revert apart.
+`meta/snap.yaml`, start scripts, a health hook, and what only the snap needs (`content`). Each model is a snap
+of its own, shared through the content interface, so that runtime and model revert apart.
 
 The same lock gives the same bytes: files sorted, owned by root, of one time, and not squeezed (squashfs
 without compression: no compressor's version counts, and a device has nothing to unpack). What is packed has
@@ -16,27 +15,24 @@ no assertion: publish it in a store and bring it back with one, or mark it `grad
 
 from __future__ import annotations
 
-import io
 import json
 import os
-import re
 import subprocess
 import tarfile
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path, PurePosixPath
 from typing import Any
-
-import yaml
 
 from edgewright.depot.blobs import BlobStore
 from edgewright.depot.progress import say
 from edgewright.errors import EdgewrightError, InputError, IntegrityError, MissingToolError
 from edgewright.release.ocitar import Entry, image_blobs
+from edgewright.release.runtime_image import deb_entries
+from edgewright.snaps.content import BASE, model_snap, runtime_snap, snap_only
 from edgewright.snaps.inputs import Hashed, hash_snap
-from edgewright.snaps.release import RUNTIME_SNAP, snap_name
+from edgewright.snaps.release import snap_debs, snap_name
 
 __all__ = [
     "BASE",
@@ -47,15 +43,6 @@ __all__ = [
     "runtime_snap",
     "squash",
 ]
-
-BASE = "core24"
-_SITE = "opt/edgewright/site-packages"
-_KEPT = ("usr/", "opt/")
-_MERGED = ("bin", "lib", "lib32", "lib64", "libx32", "sbin")
-_VERSION = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9:.+~-]{0,30}[a-zA-Z0-9+~])?\Z")
-"""snap/validate.go: validateVersion."""
-
-_NAME_CHARS = 40  # snap/naming/validate.go: ValidateSnap
 
 
 @dataclass(frozen=True)
@@ -94,7 +81,11 @@ def pack_one(lock: Mapping[str, Any], built: str, store: BlobStore, directory: P
     models = {image["model"]: image for image in lock["images"] if image["role"] == "model"}
     if built == "runtime":
         image = next(image for image in lock["images"] if image["role"] == "runtime")
-        entries = runtime_snap(image_entries(image, store), image["version"], arch, list(models))
+        found = image_entries(image, store)
+        for deb in snap_debs(image):
+            # What the image has already is the same file: one recipe.
+            found = snap_only(deb_entries(store.path(deb["sha256"]), deb)) | found
+        entries = runtime_snap(found, image["version"], arch, list(models))
     else:
         image = models[built]
         entries = model_snap(image_entries(image, store), image, arch)
@@ -143,81 +134,6 @@ def _entry(tar: tarfile.TarFile, member: tarfile.TarInfo, name: str) -> Entry:
     raise InputError(
         f"packing image {name}: {member.name!r} is neither file, link nor directory; build it anew"
     )
-
-
-def runtime_snap(
-    entries: Mapping[str, Entry], version: str, arch: str, models: list[str]
-) -> dict[str, Entry]:
-    """The runtime's files as a snap's. Pure.
-
-    Args:
-        entries: Of the image.
-        version: Of the release.
-        arch: Debian's and snapd's name of the architecture.
-        models: Names of the models that it serves, each a content plug.
-
-    Raises:
-        InputError: The image holds no Python or loader, or the version is none that snapd takes.
-    """
-    kept = {path: entry for path, entry in entries.items() if path.startswith(_KEPT)}
-    kept = {path: _relative(path, entry) for path, entry in kept.items()}
-    loader = _only(kept, r"usr/lib(64)?/(.*/)?ld-linux[^/]*\.so\.\d+", "a loader (libc6)")
-    python = _only(kept, r"usr/bin/python3\.\d+", "a Python")
-    libraries = sorted(
-        {str(PurePosixPath(path).parent) for path in kept if re.match(r"usr/lib/[^/]+-linux-gnu/", path)}
-    )
-    flat = [path for path in libraries if path.count("/") == 2]
-    script = (
-        _script("python")
-        .replace("@LOADER@", loader)
-        .replace("@LIBRARIES@", ":".join(f"$SNAP/{path}" for path in flat))
-        .replace("@PYTHON@", python)
-        .replace("@SITE@", _SITE)
-    )
-    plugs = {
-        f"model-{model}": {
-            "interface": "content",
-            "content": snap_name(model),
-            "target": f"$SNAP/models/{model}",
-            "default-provider": snap_name(model),
-        }
-        for model in models
-    }
-    told = _described(RUNTIME_SNAP, version, arch, "The model server of Edgewright")
-    told |= {"plugs": plugs} if plugs else {}
-    told["apps"] = {
-        "server": {
-            "command": "bin/serve",
-            "daemon": "simple",
-            "restart-condition": "always",
-            "restart-delay": "5s",
-            "refresh-mode": "restart",
-            "stop-timeout": "30s",
-            "plugs": ["network-bind", *plugs],
-        }
-    }
-    return {
-        **kept,
-        **{f"models/{model}": Entry.directory() for model in models},
-        "bin/python": Entry.file(script.encode(), 0o755),
-        "bin/serve": Entry.file(_script("serve").encode(), 0o755),
-        "bin/ready.py": Entry.file(_script("ready.py").encode()),
-        "meta/hooks/check-health": Entry.file(_script("check-health").encode(), 0o755),
-        "meta/snap.yaml": Entry.file(_dump(told)),
-    }
-
-
-def model_snap(entries: Mapping[str, Entry], image: Mapping[str, Any], arch: str) -> dict[str, Entry]:
-    """A model's files as a snap's: files only, given out through one content slot. Pure."""
-    name = snap_name(image["model"])
-    told = _described(
-        name, image["version"], arch, f"The model {image['model']} for Edgewright's model server"
-    )
-    told["slots"] = {"model": {"interface": "content", "content": name, "read": ["$SNAP/model"]}}
-    return {
-        **{f"model/{path}": entry for path, entry in entries.items()},
-        "meta/snap.yaml": Entry.file(_dump(told)),
-    }
 
 
 def squash(entries: Mapping[str, Entry], path: Path) -> None:
@@ -272,57 +188,3 @@ def _lay_out(root: Path, entries: Mapping[str, Entry]) -> None:
             target.chmod(entry.mode & 0o755)
     for directory, mode in modes.items():
         directory.chmod(mode | 0o555)  # snapd refuses directories that not everybody can read
-
-
-def _described(name: str, version: str, arch: str, summary: str) -> dict[str, Any]:
-    if len(name) > _NAME_CHARS:
-        raise InputError(
-            f"packing snap {name}: a snap's name has at most {_NAME_CHARS} characters; choose a shorter "
-            "model name"
-        )
-    if not _VERSION.match(version):
-        raise InputError(
-            f"packing snap {name}: {version!r} is no version that snapd takes; expected up to 32 "
-            "letters, digits "
-            "and :.+~-"
-        )
-    return {
-        "name": name,
-        "version": version,
-        "summary": summary,
-        "description": f"{summary}, packed from the same locked files as its container image.",
-        "base": BASE,
-        "confinement": "strict",
-        "grade": "stable",
-        "architectures": [arch],
-    }
-
-
-def _relative(path: str, entry: Entry) -> Entry:
-    """A link that leads to the root of the image leads to the same file below the snap's."""
-    if entry.kind != "symlink" or not entry.link.startswith("/"):
-        return entry
-    target = entry.link.lstrip("/")
-    target = f"usr/{target}" if target.split("/", 1)[0] in _MERGED else target
-    return Entry.symlink(os.path.relpath(target, PurePosixPath(path).parent))
-
-
-def _only(entries: Mapping[str, Entry], pattern: str, what: str) -> str:
-    found = sorted(
-        path for path, entry in entries.items() if entry.kind == "file" and re.fullmatch(pattern, path)
-    )
-    if not found:
-        raise InputError(
-            f"packing snap {RUNTIME_SNAP}: the runtime image holds no {what.removeprefix('a ')}; add it"
-        )
-    return found[0]
-
-
-def _script(name: str) -> str:
-    return files("edgewright").joinpath("data", "snaps", "runtime", name).read_text("utf-8")
-
-
-def _dump(told: Mapping[str, Any]) -> bytes:
-    buffer = io.StringIO()
-    yaml.safe_dump(dict(told), buffer, sort_keys=False, default_flow_style=False, width=110)
-    return buffer.getvalue().encode()

@@ -15,7 +15,17 @@ _WHY = {
 
 RUNTIME_SNAP = "edgewright-runtime"
 
-__all__ = ["RUNTIME_SNAP", "check_release_snaps", "snap_name"]
+__all__ = ["RUNTIME_SNAP", "check_release_snaps", "image_debs", "snap_debs", "snap_name"]
+
+
+def image_debs(image: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The packages of a locked image, without those that only its snap has."""
+    return [deb for deb in image.get("debs", []) if "only" not in deb]
+
+
+def snap_debs(image: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The packages that a locked image's snap has beside those of the image itself."""
+    return [deb for deb in image.get("debs", []) if deb.get("only") == "snap"]
 
 
 def snap_name(built: str) -> str:

@@ -172,7 +172,8 @@ CLOSED = "http://127.0.0.1:9"
 # The longest that snapd 2.57 takes from now is 90 days; a year's hold is cut to that by none, it is refused.
 HOLD_DAYS = 60
 OFFLINE = {"proxy.http": CLOSED, "proxy.https": CLOSED}
-HEALTH_APP = "health"
+MOUNTS = "/snap"
+HOOK = "check-health"
 PAUSE_S = 2.0
 _END = re.compile(r"[a-z0-9-]+:[a-z0-9-]+\Z")
 _DIGEST = re.compile(r"[A-Za-z0-9_-]{64}\Z")
@@ -365,11 +366,10 @@ class Run:
                     return "snap {}: expected health okay within {} s, got {} ({})".format(
                         name, self.wanted["health_timeout_s"], status, now["health"].get("message", "")
                     )
-                if not any(app["name"] == HEALTH_APP for app in now.get("apps") or []):
-                    asked = True
-                    time.sleep(0 if status == "okay" else PAUSE_S)
-                    continue
-                self.module.run_command(["snap", "run", f"{name}.{HEALTH_APP}"])
+                if os.path.exists(os.path.join(MOUNTS, name, "current", "meta", "hooks", HOOK)):
+                    self.module.run_command(["snap", "run", f"--hook={HOOK}", name])
+                elif asked:
+                    time.sleep(PAUSE_S)
                 asked = True
         return ""
 

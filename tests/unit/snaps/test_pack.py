@@ -125,8 +125,9 @@ def test_snapd_itself_finds_nothing_wrong_and_the_scripts_run(tmp_path: Path, st
     (tmp_path / "common" / "environment").write_text("EDGEWRIGHT_THREADS=3\n")
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "snapctl").write_text('#!/bin/sh\necho "snapctl $*"\n')
+    (snap / "models/reader/model.yml").write_text("the content interface shows it")
     (tmp_path / "bin" / "snapctl").chmod(0o755)
-    environment = {"PATH": f"{tmp_path}/bin:/usr/bin:/bin", "SNAP": str(snap)}
+    environment = {"PATH": f"{tmp_path}/bin:/usr/bin:/bin", "SNAP": str(snap), "SNAP_REVISION": "x1"}
     environment |= {"SNAP_DATA": str(tmp_path / "data"), "SNAP_COMMON": str(tmp_path / "common")}
 
     def run(script: str) -> str:
@@ -138,7 +139,14 @@ def test_snapd_itself_finds_nothing_wrong_and_the_scripts_run(tmp_path: Path, st
     assert f"-m edgewright_runtime --config-from-env {snap}/usr {tmp_path}/data/run/server.sock 3" in told
     assert "snapctl set-health okay" in run("meta/hooks/check-health")
     (snap / "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2").write_text("#!/bin/sh\nexit 1\n")
-    assert "snapctl set-health --code=not-ready error the model server" in run("meta/hooks/check-health")
+    assert "snapctl set-health --code=not-ready waiting the model server" in run("meta/hooks/check-health")
+    ended = subprocess.run([snap / "bin/serve"], env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    told = "snapctl set-health --code=server-ended error the model server ended by itself: status 1"
+    assert told in ended.stdout
+    assert told in run("meta/hooks/check-health")
+    (tmp_path / "bin" / "snapctl").write_text('#!/bin/sh\necho "snapctl $*"; [ "$1" != is-connected ]\n')
+    assert "--code=not-connected waiting the model reader" in run("meta/hooks/check-health")
 
 
 @needs_squashfs
@@ -160,7 +168,7 @@ def test_a_release_builds_its_snaps_once_and_again_when_they_are_missing(
     store.path(locked["sha256"]).unlink()
     with pytest.raises(IntegrityError, match="expected sha256 00"):
         restore_built({**lock, "snaps": [{**locked, "sha256": "0" * 64}]}, store)
-    monkeypatch.setattr(built, "recipe", lambda: "1" * 64)
+    monkeypatch.setattr(built, "recipe", lambda _debs: "1" * 64)
     assert with_built(lock, release, {"snaps": [locked]}, store)[0]["recipe"] == "1" * 64
 
 
