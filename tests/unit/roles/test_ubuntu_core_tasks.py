@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The roles' Ubuntu Core way uses no package manager, users or containers, and writes where core24 lets it."""
+"""The roles' Ubuntu Core way uses no package manager, users or containers, and writes where it may."""
 
 from __future__ import annotations
 
