@@ -217,7 +217,10 @@ def test_a_cut_connection_is_gone_on_with(site: Site, monkeypatch: pytest.Monkey
     assert "What came stays, the next run goes on with it" in said
     site.depot.cut_after = None
     site.depot.asked.clear()
+    (Path(site.params["staging"]) / "older_dangerous.snap.abc").write_bytes(b"never installed")
+    monkeypatch.setattr(shutil, "rmtree", lambda *_args, **_more: None)
     site.run()
+    assert list(Path(site.params["staging"]).iterdir()) == []
     assert site.depot.asked[0] == f"{RUNTIME}_dangerous.snap bytes=8000-8999"
 
 
