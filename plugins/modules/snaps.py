@@ -177,7 +177,8 @@ CLOSED = "http://127.0.0.1:9"
 HOLD_DAYS = 60
 OFFLINE = {"proxy.http": CLOSED, "proxy.https": CLOSED}
 MOUNTS = "/snap"
-HOOK = "check-health"
+HOOK = "meta/hooks/check-health"
+ASK = f'exec "$SNAP/{HOOK}"'
 PAUSE_S = 2.0
 _END = re.compile(r"[a-z0-9-]+:[a-z0-9-]+\Z")
 _DIGEST = re.compile(r"[A-Za-z0-9_-]{64}\Z")
@@ -373,8 +374,10 @@ class Run:
                     return "snap {}: expected health okay within {} s, got {} ({})".format(
                         name, self.wanted["health_timeout_s"], status, now["health"].get("message", "")
                     )
-                if os.path.exists(os.path.join(MOUNTS, name, "current", "meta", "hooks", HOOK)):
-                    self.module.run_command(["snap", "run", f"--hook={HOOK}", name])
+                services = [app["name"] for app in now.get("apps") or [] if app.get("daemon")]
+                if services and os.path.exists(os.path.join(MOUNTS, name, "current", HOOK)):
+                    # As one of its services: outside of a change snapd listens to a snap's apps, not its hooks.
+                    self.module.run_command(["snap", "run", "--shell", f"{name}.{services[0]}", "-c", ASK])
                 elif asked:
                     time.sleep(PAUSE_S)
                 asked = True
