@@ -11,7 +11,7 @@ import http.client
 import os
 import re
 import ssl
-from typing import Any, Dict, Tuple
+from typing import Any, Dict, List, Tuple
 
 from ansible_collections.edgewright.factory.plugins.module_utils.snapd import CHUNK, digest_of_chunks
 
@@ -64,8 +64,8 @@ class Depot:
         """
         name, wanted = snap["name"], snap["sha3_384"]
         self._check_name(name, snap["filename"])
-        part = os.path.join(staging, "{}.{}.part".format(snap["filename"], wanted[:12]))
-        whole = part[: -len(".part")]
+        whole = os.path.join(staging, _staged(snap))
+        part = f"{whole}.part"
         if not os.path.exists(whole):
             self._complete(snap, part)
             found = _digest(part)
@@ -154,6 +154,18 @@ class Depot:
     def _check_name(name: str, filename: str) -> None:
         if not _NAME.match(filename):
             raise FetchError(f"fetching snap {name}: {filename!r} is no file name of a snap in a depot")
+
+
+def forget_others(staging: str, snaps: List[Dict[str, Any]]) -> None:
+    """Remove files of earlier releases that never were installed: they only take space."""
+    kept = {_staged(snap) + end for snap in snaps for end in ("", ".part")}
+    for name in os.listdir(staging):
+        if name not in kept:
+            os.unlink(os.path.join(staging, name))
+
+
+def _staged(snap: Dict[str, Any]) -> str:
+    return "{}.{}".format(snap["filename"], snap["sha3_384"][:12])
 
 
 def _digest(path: str) -> str:

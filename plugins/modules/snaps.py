@@ -158,7 +158,11 @@ import time
 from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.edgewright.factory.plugins.module_utils.snap_fetch import Depot, FetchError
+from ansible_collections.edgewright.factory.plugins.module_utils.snap_fetch import (
+    Depot,
+    FetchError,
+    forget_others,
+)
 from ansible_collections.edgewright.factory.plugins.module_utils.snapd import (
     SNAPS,
     Snapd,
@@ -173,7 +177,8 @@ CLOSED = "http://127.0.0.1:9"
 HOLD_DAYS = 60
 OFFLINE = {"proxy.http": CLOSED, "proxy.https": CLOSED}
 MOUNTS = "/snap"
-HOOK = "check-health"
+HOOK = "meta/hooks/check-health"
+ASK = f'exec "$SNAP/{HOOK}"'
 PAUSE_S = 2.0
 _END = re.compile(r"[a-z0-9-]+:[a-z0-9-]+\Z")
 _DIGEST = re.compile(r"[A-Za-z0-9_-]{64}\Z")
@@ -219,6 +224,7 @@ class Run:
         self.result["diff"] = [self.diff(snap, before) for snap in todo]
         if self.module.check_mode:
             return self.result
+        self.result |= {"installed": [], "connected": []}  # from here on what was done, not what is to do
         if settings:
             self.snapd.set_conf(settings)
         if todo:
@@ -275,6 +281,7 @@ class Run:
         staging = self.wanted["staging"]
         try:
             os.makedirs(staging, mode=0o700, exist_ok=True)
+            forget_others(staging, todo)
             files = [(snap, depot.fetch(snap, staging)) for snap in todo]
         except OSError as error:
             free = shutil.disk_usage(os.path.dirname(staging)).free if os.path.isdir(staging) else 0
@@ -321,6 +328,7 @@ class Run:
         try:
             for plug, slot in missing:
                 self.snapd.connect(plug, slot)
+                self.result["connected"].append([plug, slot])
             self.restart({snap["name"] for snap in todo})
             fault = self.unhealthy(bool(todo or missing)) if self.wanted["hold_health"] else ""
         except SnapdError as error:
@@ -366,23 +374,28 @@ class Run:
                     return "snap {}: expected health okay within {} s, got {} ({})".format(
                         name, self.wanted["health_timeout_s"], status, now["health"].get("message", "")
                     )
-                if os.path.exists(os.path.join(MOUNTS, name, "current", "meta", "hooks", HOOK)):
-                    self.module.run_command(["snap", "run", f"--hook={HOOK}", name])
+                services = [app["name"] for app in now.get("apps") or [] if app.get("daemon")]
+                if services and os.path.exists(os.path.join(MOUNTS, name, "current", HOOK)):
+                    # As one of its services: outside of a change snapd listens to a snap's apps, not its hooks.
+                    self.module.run_command(["snap", "run", "--shell", f"{name}.{services[0]}", "-c", ASK])
                 elif asked:
                     time.sleep(PAUSE_S)
                 asked = True
         return ""
 
     def revert(self, snaps: list[dict[str, Any]], before: dict[str, Any]) -> None:
-        """Go back with what was refreshed, the last one first."""
+        """Go back with what was refreshed, the last one first; what is new stays, for its log."""
         now = self.snapd.snaps()
+        stays: list[dict[str, Any]] = []
         for snap in reversed(snaps):
             name = snap["name"]
             held = before.get(name)
             if held and name in now and now[name]["revision"] != held["revision"]:
                 self.snapd.revert(name)
                 self.result["reverted"].append({"name": name, "revision": held["revision"]})
-        self.result["installed"] = []
+            elif not held and name in now:
+                stays.append({"name": name, "revision": now[name]["revision"]})
+        self.result["installed"] = stays
 
     @staticmethod
     def left(name: str, before: dict[str, Any]) -> str:
@@ -424,7 +437,8 @@ def main() -> NoReturn:
     try:
         result = run.go()
     except (RefusedError, FetchError, SnapdError) as error:
-        module.fail_json(msg=str(error), **{**run.result, "changed": bool(run.result["reverted"])})
+        changed = bool(run.result["reverted"] or run.result["installed"])
+        module.fail_json(msg=str(error), **{**run.result, "changed": changed})
     except OSError as error:
         module.fail_json(msg=f"installing snaps: {error}", **run.result)
     module.exit_json(**result)

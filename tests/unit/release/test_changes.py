@@ -142,6 +142,7 @@ def test_content_that_several_entries_are_made_of_counts_once(lock: dict[str, An
     once |= {wheel["sha256"]: wheel["size"] for wheel in lock["python"]["wheels"]}
     once |= {image["wheel"]["sha256"]: image["wheel"]["size"] for image in lock["images"] if "wheel" in image}
     once |= {image["digest"]: image["size"] for image in lock["images"]}
+    once |= {snap["sha256"]: snap["size"] for snap in lock.get("snaps", [])}
     assert (diff.old_bytes, diff.new_bytes) == (0, sum(once.values()))
 
 

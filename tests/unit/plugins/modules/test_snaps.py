@@ -221,6 +221,14 @@ def test_a_cut_connection_is_gone_on_with(site: Site, monkeypatch: pytest.Monkey
     assert site.depot.asked[0] == f"{RUNTIME}_dangerous.snap bytes=8000-8999"
 
 
+def test_what_was_never_installed_makes_room(tmp_path: Path) -> None:
+    wanted = {"filename": "a_1.snap", "sha3_384": "D" * 64}
+    for name in ("a_1.snap.DDDDDDDDDDDD.part", "a_1.snap.EEEEEEEEEEEE", "b_1.snap.FFFFFFFFFFFF.part"):
+        (tmp_path / name).touch()
+    snap_fetch.forget_others(str(tmp_path), [wanted])
+    assert [path.name for path in tmp_path.iterdir()] == ["a_1.snap.DDDDDDDDDDDD.part"]
+
+
 def test_without_a_certificate_nothing_comes(site: Site, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     stranger = TlsDepot(tmp_path / "other")
