@@ -6,7 +6,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: snaps
 short_description: Install a release's snaps from the depot, and go back when they are not healthy
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Fetches snaps from the depot over mTLS, holds each to size and SHA3-384, and has the device's snapd
     install it. M(community.general.snap) asks a store; here there is none.
@@ -376,7 +376,7 @@ class Run:
                     )
                 services = [app["name"] for app in now.get("apps") or [] if app.get("daemon")]
                 if services and os.path.exists(os.path.join(MOUNTS, name, "current", HOOK)):
-                    # As one of its services: outside of a change snapd listens to a snap's apps, not its hooks.
+                    # As one of its services: outside of a change snapd listens to apps, not to hooks.
                     self.module.run_command(["snap", "run", "--shell", f"{name}.{services[0]}", "-c", ASK])
                 elif asked:
                     time.sleep(PAUSE_S)

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,13 @@ class FakeModule:
 
     params: dict[str, Any]
     check_mode: bool = False
+    commands: list[list[str]] = field(default_factory=list)
+    ran: Callable[[], None] = lambda: None
 
     def run_command(self, argv: list[str]) -> tuple[int, str, str]:
-        raise AssertionError(f"no snap here has an app {argv}")
+        self.commands.append(argv)
+        self.ran()
+        return 0, "", ""
 
 
 @dataclass
@@ -67,6 +71,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     monkeypatch.setattr(snaps, "SNAPS", str(simulator.snaps))
     monkeypatch.setattr(snapd, "PAUSE_S", 0.01)
     monkeypatch.setattr(snaps, "PAUSE_S", 0.01)
+    monkeypatch.setattr(snaps, "MOUNTS", str(tmp_path / "snap"))
     kept = str(tmp_path / "digests.json")
     monkeypatch.setattr(snaps, "digest_of", lambda path: snapd.digest_of(path, kept))
     params: dict[str, Any] = {
@@ -153,6 +158,24 @@ def test_what_never_gets_healthy_is_reverted_after_the_time(site: Site) -> None:
     said, result = site.refused()
     assert "got waiting (not ready yet); reverted" in said
     assert result["reverted"] == [{"name": RUNTIME, "revision": "x1"}]
+
+
+def test_a_snap_with_a_hook_is_asked_until_it_is_healthy(site: Site, tmp_path: Path) -> None:
+    hook = tmp_path / "snap" / RUNTIME / "current" / snaps.HOOK
+    hook.parent.mkdir(parents=True)
+    hook.touch()
+    site.simulator.health[b"slow"] = {"status": "waiting", "message": "not ready yet"}
+    site.wish(RUNTIME, b"slow")
+    module = FakeModule(site.params)
+
+    def ran() -> None:
+        if len(module.commands) == 2:
+            site.simulator.installed[RUNTIME]["health"] = {"status": "okay"}
+
+    module.ran = ran
+    assert snaps.Run(module, snapd.Snapd(str(site.simulator.path))).go()["changed"] is True
+    asked = ["snap", "run", "--shell", f"{RUNTIME}.server", "-c", 'exec "$SNAP/meta/hooks/check-health"']
+    assert module.commands == [asked, asked]
 
 
 def test_a_first_install_has_nothing_to_go_back_to(site: Site) -> None:
