@@ -6,7 +6,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: snaps
 short_description: Install a release's snaps from the depot, and go back when they are not healthy
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Fetches snaps from the depot over mTLS, holds each to size and SHA3-384, and has the device's snapd
     install it. M(community.general.snap) asks a store; here there is none.
@@ -144,6 +144,11 @@ connected:
   returned: always
   type: list
   elements: list
+restarted:
+  description: Services that were, or would be, restarted because they were given another snap's files.
+  returned: always
+  type: list
+  elements: str
 settings:
   description: System settings of snapd that were, or would be, changed.
   returned: always
@@ -151,6 +156,7 @@ settings:
   elements: str
 """
 
+import datetime
 import os
 import re
 import shutil
@@ -181,7 +187,17 @@ HOOK = "meta/hooks/check-health"
 ASK = f'exec "$SNAP/{HOOK}"'
 PAUSE_S = 2.0
 _END = re.compile(r"[a-z0-9-]+:[a-z0-9-]+\Z")
+_MOMENT = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:[.]\d+)?(Z|[+-]\d\d:\d\d)\Z")
 _DIGEST = re.compile(r"[A-Za-z0-9_-]{64}\Z")
+
+
+def seconds(moment: str) -> float:
+    """Seconds of the epoch of a moment as snapd writes it, as 2026-11-21T16:38:30.5+01:00; 0 for none."""
+    found = _MOMENT.match(moment)
+    if not found:
+        return 0.0
+    told = datetime.datetime.strptime(found[1] + found[2].replace("Z", "+0000"), "%Y-%m-%dT%H:%M:%S%z")
+    return told.timestamp()
 
 
 class RefusedError(Exception):
@@ -198,7 +214,8 @@ class Run:
 
     def __init__(self, module: AnsibleModule, snapd: Snapd) -> None:
         self.module, self.snapd, self.wanted = module, snapd, module.params
-        self.result: dict[str, Any] = {"installed": [], "reverted": [], "connected": [], "settings": []}
+        keys = ("installed", "reverted", "connected", "restarted", "settings")
+        self.result: dict[str, Any] = {key: [] for key in keys}
 
     def go(self) -> dict[str, Any]:
         """Do what is to be done.
@@ -220,11 +237,16 @@ class Run:
         self.result["settings"] = sorted(settings)
         self.result["connected"] = [list(pair) for pair in missing]
         self.result["installed"] = [{"name": snap["name"], "revision": None} for snap in todo]
-        self.result["changed"] = bool(todo or missing or settings)
+        self.result["restarted"] = self.stale()
+        self.result["changed"] = bool(todo or missing or settings or self.result["restarted"])
         self.result["diff"] = [self.diff(snap, before) for snap in todo]
         if self.module.check_mode:
             return self.result
-        self.result |= {"installed": [], "connected": []}  # from here on what was done, not what is to do
+        self.result |= {
+            "installed": [],
+            "connected": [],
+            "restarted": [],
+        }  # from here on what was done, not what is to do
         if settings:
             self.snapd.set_conf(settings)
         if todo:
@@ -329,36 +351,54 @@ class Run:
             for plug, slot in missing:
                 self.snapd.connect(plug, slot)
                 self.result["connected"].append([plug, slot])
-            self.restart({snap["name"] for snap in todo})
-            fault = self.unhealthy(bool(todo or missing)) if self.wanted["hold_health"] else ""
+            self.restart()
+            fault = (
+                self.unhealthy(bool(todo or missing or self.result["restarted"]))
+                if self.wanted["hold_health"]
+                else ""
+            )
         except SnapdError as error:
             fault = str(error)
         if not fault:
             return
         self.revert(todo, before)
-        self.restart({snap["name"] for snap in self.result["reverted"]})
+        self.restart()
         told = ", ".join("{name} to revision {revision}".format(**each) for each in self.result["reverted"])
         raise RefusedError(
             f"{fault}; {'reverted ' + told if told else 'there is no revision before to go back to'}. Read "
             "its log with `snap logs -n 50 NAME`, mend the release, and run again"
         )
 
-    def restart(self, changed: set[str]) -> None:
-        """Restart the services of snaps that use what a changed snap gives."""
-        users = {
-            plug.partition(":")[0]
-            for plug, slot in (tuple(pair) for pair in self.wanted["connect"])
-            if slot.partition(":")[0] in changed
-        }
-        now = self.snapd.snaps()
-        for name in sorted(users & set(now)):
-            services = [
-                "{}.{}".format(name, app["name"])
-                for app in now[name].get("apps") or []
-                if app.get("daemon") and app.get("active")
-            ]
-            if services:
-                self.snapd.restart(services)
+    def stale(self) -> list[str]:
+        """Services that run since before a snap that gives them something became what it is.
+
+        So a server is restarted as well when the power was cut between the refresh of its model and that.
+        """
+        now, found = self.snapd.snaps(), set()
+        for plug, slot in self.wanted["connect"]:
+            user, giver = now.get(plug.partition(":")[0]), now.get(slot.partition(":")[0])
+            if not user or not giver:
+                continue
+            for app in user.get("apps") or []:
+                service = "{}.{}".format(user["name"], app["name"])
+                if app.get("daemon") and app.get("active") and service not in found:
+                    since = self.since(service)
+                    if since is not None and since < seconds(giver.get("install-date", "")):
+                        found.add(service)
+        return sorted(found)
+
+    def since(self, service: str) -> int | None:
+        """When a service was started, in seconds of the epoch; None where systemd does not say."""
+        argv = ["systemctl", "show", "--timestamp=unix", "--property=ActiveEnterTimestamp", "--value"]
+        told = self.module.run_command([*argv, f"snap.{service}.service"])[1].strip().lstrip("@")
+        return int(told) if told.isdigit() else None
+
+    def restart(self) -> None:
+        """Restart the services that were given something else meanwhile."""
+        services = self.stale()
+        if services:
+            self.snapd.restart(services)
+            self.result["restarted"] = sorted({*self.result["restarted"], *services})
 
     def unhealthy(self, changed: bool) -> str:
         """Wait for health. Returns a sentence on the snap that is not, or an empty one."""
@@ -376,7 +416,7 @@ class Run:
                     )
                 services = [app["name"] for app in now.get("apps") or [] if app.get("daemon")]
                 if services and os.path.exists(os.path.join(MOUNTS, name, "current", HOOK)):
-                    # As one of its services: outside of a change snapd listens to a snap's apps, not its hooks.
+                    # As one of its services: outside of a change snapd listens to apps, not to hooks.
                     self.module.run_command(["snap", "run", "--shell", f"{name}.{services[0]}", "-c", ASK])
                 elif asked:
                     time.sleep(PAUSE_S)

@@ -186,7 +186,7 @@ def test_a_power_cut_during_the_refresh_is_gone_on_from(site: SnapdSite) -> None
     try:
         end = time.monotonic() + 600
         while not any(
-            not change["ready"] for change in site.ask("GET", "/v2/changes?select=in-progress") or []
+            MODEL in one["summary"] for one in site.ask("GET", "/v2/changes?select=in-progress") or []
         ):
             assert time.monotonic() < end, "no change began"
             time.sleep(0.2)

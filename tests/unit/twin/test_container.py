@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edgewright.twin import ContainerTwin, VmTwin, make_twin
+from edgewright.twin import ContainerTwin, SnapdTwin, VmTwin, make_twin
 from edgewright.twin.container import create_command, image_tag, limits
 from edgewright.twin.spec import TwinSpec
 
@@ -57,4 +57,5 @@ def test_create_command() -> None:
 
 def test_the_kind_decides_the_class() -> None:
     assert isinstance(make_twin(SPEC), ContainerTwin)
-    assert isinstance(make_twin(TwinSpec("edge-01", "vm", Path("/srv/site"), 2201)), VmTwin)
+    assert type(make_twin(TwinSpec("edge-01", "vm", Path("/srv/site"), 2201))) is VmTwin
+    assert type(make_twin(TwinSpec("core-01", "snapd", Path("/srv/site"), 2201))) is SnapdTwin

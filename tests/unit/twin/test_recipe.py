@@ -13,6 +13,7 @@ import pytest
 from edgewright.errors import InputError
 from edgewright.twin.image import image_dir, root_offset
 from edgewright.twin.recipe import Recipe, container_recipe, vm_recipe
+from edgewright.twin.snapd_recipe import STANDINS_DIR, snapd_recipe
 
 
 def test_the_same_recipe_has_the_same_digest() -> None:
@@ -28,8 +29,18 @@ def test_every_field_changes_the_digest(field: str) -> None:
 
 
 def test_kinds_and_architectures_have_images_of_their_own() -> None:
-    labels = {vm_recipe("amd64").label, vm_recipe("arm64").label, container_recipe().label}
-    assert len(labels) == 3
+    recipes = [vm_recipe("amd64"), vm_recipe("arm64"), container_recipe(), snapd_recipe()]
+    assert len({recipe.label for recipe in recipes}) == 4
+
+
+def test_the_stand_ins_are_packed_and_settled_by_what_the_digest_covers() -> None:
+    recipe = snapd_recipe()
+    assert {"snapd", "apparmor"} <= set(recipe.packages)
+    assert "mksquashfs" in recipe.hook
+    assert f"{STANDINS_DIR}" in recipe.hook
+    settle = recipe.hook.split("settle.sh\" <<'END'\n", 1)[1].removesuffix("END\n")
+    subprocess.run(["sh", "-n"], input=settle, text=True, check=True)
+    assert settle.index("snapd core24") < settle.index("experimental.quota-groups=true")
 
 
 def test_the_cache_is_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,7 +54,7 @@ def test_an_unknown_architecture_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "recipe", [vm_recipe(), vm_recipe("arm64"), container_recipe()], ids=lambda r: r.label
+    "recipe", [vm_recipe(), vm_recipe("arm64"), container_recipe(), snapd_recipe()], ids=lambda r: r.label
 )
 def test_a_bare_device_lacks_what_provisioning_brings(recipe: Recipe) -> None:
     brought = {"openssl", "ca-certificates", "python3-apt", "podman", "nginx", "rt-tests"}
@@ -52,7 +63,7 @@ def test_a_bare_device_lacks_what_provisioning_brings(recipe: Recipe) -> None:
 
 
 @pytest.mark.parametrize(
-    "recipe", [vm_recipe(), vm_recipe("arm64"), container_recipe()], ids=lambda r: r.label
+    "recipe", [vm_recipe(), vm_recipe("arm64"), container_recipe(), snapd_recipe()], ids=lambda r: r.label
 )
 def test_the_scripts_are_shell(recipe: Recipe) -> None:
     for script in (recipe.setup, recipe.hook):

@@ -33,6 +33,11 @@ def test_a_vm_takes_what_the_inventory_says() -> None:
     assert spec.depot_address == ("10.0.2.100", 8443), "the guest's side stays 8443 whatever the host's port"
 
 
+def test_a_snapd_twin_is_reached_as_a_vm() -> None:
+    spec = TwinSpec.from_hostvars("core-01", _twin(VM, kind="snapd"))
+    assert (spec.kind, spec.depot_address) == ("snapd", ("10.0.2.100", 8443))
+
+
 def test_defaults_of_a_vm() -> None:
     spec = TwinSpec.from_hostvars("edge-01", {**VM, "edgewright_twin": {"kind": "vm"}})
     assert (spec.cpus, spec.memory_mib, spec.depot_port, spec.arch) == (4, 2048, 8443, "amd64")
@@ -64,6 +69,12 @@ def _twin(base: dict[str, Any], **changes: Any) -> dict[str, Any]:
         pytest.param("edge-01", _vm(edgewright_twin="vm"), "dictionary", id="no dictionary"),
         pytest.param(
             "edge-01", _twin(VM, kind="jail"), "vm, container, snapd, got 'jail'", id="unknown kind"
+        ),
+        pytest.param(
+            "edge-01",
+            _twin(VM, kind="snapd", arch="arm64"),
+            "arch of kind snapd must be amd64",
+            id="snapd on arm",
         ),
         pytest.param("edge-01", _twin(VM, ram=1), "unknown keys ram", id="unknown key"),
         pytest.param("edge-01", _twin(VM, cpus=0), "cpus must be a whole number from 1", id="no CPUs"),

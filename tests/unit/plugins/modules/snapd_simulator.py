@@ -13,6 +13,7 @@ import re
 import socketserver
 import ssl
 import threading
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,8 @@ class Simulator:
         health: what a snap's health is after an install, by the text of its file.
         fail_install: snapd's words on an install of a file with this text.
         refuse_ack: snapd's words on assertions.
+        clock: seconds of the epoch on the device; each change takes one.
+        started: when the runtime's services were started.
     """
 
     directory: Path
@@ -48,6 +51,8 @@ class Simulator:
     health: dict[bytes, dict[str, str]] = field(default_factory=dict)
     fail_install: dict[bytes, str] = field(default_factory=dict)
     refuse_ack: str = ""
+    clock: int = 1_800_000_000
+    started: int = 0
     _changes: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -115,11 +120,22 @@ class Simulator:
         elif parts.path == "/v2/interfaces":
             plug, slot = wish["plugs"][0], wish["slots"][0]
             self.connected.append((f"{plug['snap']}:{plug['plug']}", f"{slot['snap']}:{slot['slot']}"))
+        elif wish.get("action") == "restart":
+            self.started = self.tick()
         elif wish.get("action") == "revert":
             snap = self.installed[parts.path.rpartition("/")[2]]
+            snap["install-date"] = self._moment()
             number = int(snap["revision"][1:]) - 1
             snap |= {"revision": f"x{number}", "health": {"status": "okay"}}
         return self._change("")
+
+    def tick(self) -> int:
+        """Another second of the device's clock."""
+        self.clock += 1
+        return self.clock
+
+    def _moment(self) -> str:
+        return time.strftime("%Y-%m-%dT%H:%M:%S.5Z", time.gmtime(self.tick()))
 
     def _setting(self, key: str) -> dict[str, Any]:
         if key not in self.conf:
@@ -134,6 +150,8 @@ class Simulator:
         name, data = found[1].decode(), found[2]
         how = "dangerous" if b'name="dangerous"\r\n\r\ntrue' in body else "asserted"
         self.calls.append(f"install {name} {how}")
+        if "model" not in name:
+            self.started = self.tick()
         if data in self.fail_install:
             return self.fail_install[data]
         number = int(self.installed.get(name, {"revision": "x0"})["revision"][1:]) + 1
@@ -142,6 +160,7 @@ class Simulator:
             "name": name,
             "revision": f"x{number}",
             "status": "active",
+            "install-date": self._moment(),
             "health": self.health.get(data, {"status": "okay"}),
             "apps": [{"name": "server", "daemon": "simple", "active": True}] if "model" not in name else [],
         }

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,17 @@ class FakeModule:
 
     params: dict[str, Any]
     check_mode: bool = False
+    simulator: Simulator | None = None
+    commands: list[list[str]] = field(default_factory=list)
+    ran: Callable[[], None] = lambda: None
 
     def run_command(self, argv: list[str]) -> tuple[int, str, str]:
-        raise AssertionError(f"no snap here has an app {argv}")
+        if argv[0] == "systemctl":
+            assert self.simulator is not None
+            return 0, f"@{self.simulator.started}\n", ""
+        self.commands.append(argv)
+        self.ran()
+        return 0, "", ""
 
 
 @dataclass
@@ -49,12 +57,14 @@ class Site:
         self.params["snaps"] = [*others, wanted]
 
     def run(self, check: bool = False) -> dict[str, Any]:
-        run = snaps.Run(FakeModule(self.params, check), snapd.Snapd(str(self.simulator.path)))
+        run = snaps.Run(FakeModule(self.params, check, self.simulator), snapd.Snapd(str(self.simulator.path)))
         return run.go()
 
     def refused(self) -> tuple[str, dict[str, Any]]:
         """Run what must fail. Returns the sentence and what the module reports beside it."""
-        run = snaps.Run(FakeModule(self.params), snapd.Snapd(str(self.simulator.path)))
+        run = snaps.Run(
+            FakeModule(self.params, simulator=self.simulator), snapd.Snapd(str(self.simulator.path))
+        )
         with pytest.raises((snaps.RefusedError, snap_fetch.FetchError, snapd.SnapdError)) as caught:
             run.go()
         return str(caught.value), run.result
@@ -67,6 +77,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     monkeypatch.setattr(snaps, "SNAPS", str(simulator.snaps))
     monkeypatch.setattr(snapd, "PAUSE_S", 0.01)
     monkeypatch.setattr(snaps, "PAUSE_S", 0.01)
+    monkeypatch.setattr(snaps, "MOUNTS", str(tmp_path / "snap"))
     kept = str(tmp_path / "digests.json")
     monkeypatch.setattr(snaps, "digest_of", lambda path: snapd.digest_of(path, kept))
     params: dict[str, Any] = {
@@ -123,6 +134,29 @@ def test_a_new_model_is_installed_alone_and_its_user_restarted(site: Site) -> No
     ]
 
 
+def test_a_server_that_missed_its_new_model_is_restarted(site: Site) -> None:
+    """As after a power cut between the refresh of a model and the restart of its user."""
+    site.run()
+    site.simulator.started = site.simulator.clock - 100
+    assert site.run(check=True)["restarted"] == [f"{RUNTIME}.server"]
+    done = site.run()
+    assert (done["changed"], done["installed"], done["restarted"]) == (True, [], [f"{RUNTIME}.server"])
+    assert site.run()["changed"] is False
+
+
+@pytest.mark.parametrize(
+    ("moment", "expected"),
+    [
+        ("1970-01-01T00:00:10Z", 10),
+        ("1970-01-01T01:00:10.123456789+01:00", 10),
+        ("", 0),
+        ("yesterday", 0),
+    ],
+)
+def test_moments_as_snapd_writes_them(moment: str, expected: int) -> None:
+    assert snaps.seconds(moment) == expected
+
+
 def test_one_bit_of_an_installed_file_is_seen_and_mended(site: Site) -> None:
     site.run()
     file = site.simulator.snaps / f"{MODEL}_x1.snap"
@@ -153,6 +187,24 @@ def test_what_never_gets_healthy_is_reverted_after_the_time(site: Site) -> None:
     said, result = site.refused()
     assert "got waiting (not ready yet); reverted" in said
     assert result["reverted"] == [{"name": RUNTIME, "revision": "x1"}]
+
+
+def test_a_snap_with_a_hook_is_asked_until_it_is_healthy(site: Site, tmp_path: Path) -> None:
+    hook = tmp_path / "snap" / RUNTIME / "current" / snaps.HOOK
+    hook.parent.mkdir(parents=True)
+    hook.touch()
+    site.simulator.health[b"slow"] = {"status": "waiting", "message": "not ready yet"}
+    site.wish(RUNTIME, b"slow")
+    module = FakeModule(site.params, simulator=site.simulator)
+
+    def ran() -> None:
+        if len(module.commands) == 2:
+            site.simulator.installed[RUNTIME]["health"] = {"status": "okay"}
+
+    module.ran = ran
+    assert snaps.Run(module, snapd.Snapd(str(site.simulator.path))).go()["changed"] is True
+    asked = ["snap", "run", "--shell", f"{RUNTIME}.server", "-c", 'exec "$SNAP/meta/hooks/check-health"']
+    assert module.commands == [asked, asked]
 
 
 def test_a_first_install_has_nothing_to_go_back_to(site: Site) -> None:
