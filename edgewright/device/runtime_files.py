@@ -177,15 +177,14 @@ def frontend_text(frontend: FrontendText) -> tuple[str, str]:
     return body.replace("@CONFIG@", name), name
 
 
-# The snap's nginx is given a whole configuration. Its paths are relative to the prefix that the snap starts
-# it
-# with, which it may write. One process without a master: under snapd's confinement it may not change its
-# groups, as a
-# worker of a master does, and it runs as the root that snapd gave it.
+# The snap's nginx is given a whole configuration. Its paths are relative to the prefix that the snap starts it
+# with, which it may write. Under snapd's confinement it may neither give files away nor become another user
+# (tried: chown of its temporary directories is refused), so it stays the root of the snap that snapd started.
 _SNAP_FRONTEND = """\
 # {header}
-master_process off;
-pid nginx.pid;
+user root;
+worker_processes 1;
+pid frontend.pid;
 error_log stderr;
 events {{
     worker_connections 1024;

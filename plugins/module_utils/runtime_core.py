@@ -46,7 +46,7 @@ def read(system: System, scope: Mapping[str, Any], ask: Optional[runtime.Ask] = 
             }
             for name in scope["services"]
         },
-        "settings": settings(system, pid, list(scope["settings"])),
+        "settings": settings(system, processes(system, pid), list(scope["settings"])),
         "grouped": grouped(system, at["group"], at["snap"]),
         "slice": runtime.slice_of(system, pid),
         "cpus": runtime.cpus_of(system, pid),
@@ -104,8 +104,24 @@ def grouped(system: System, group: str, name: str) -> bool:
     return isinstance(answer, dict) and name in (answer.get("snaps") or [])
 
 
-def settings(system: System, pid: int, names: List[str]) -> Dict[str, Optional[str]]:
-    """What a process was started with, of these names."""
-    text = (system.read("/proc/%d/environ" % pid) or "") if pid else ""
-    values = dict(entry.split("=", 1) for entry in text.split("\0") if "=" in entry)
-    return {name: values.get(name) for name in names}
+def processes(system: System, pid: int) -> List[int]:
+    """The processes of a service, by its main one: that may be a script which started the server."""
+    for line in (system.read("/proc/%d/cgroup" % pid) or "").splitlines() if pid else []:
+        if line.startswith("0::/"):
+            pids = (system.read("/sys/fs/cgroup%s/cgroup.procs" % line[3:].strip()) or "").split()
+            return [int(each) for each in pids] or [pid]
+    return [pid] if pid else []
+
+
+def settings(system: System, pids: List[int], names: List[str]) -> Dict[str, Optional[str]]:
+    """What the service's processes were started with, of these names; the first that has one counts."""
+    found: Dict[str, Optional[str]] = dict.fromkeys(names)
+    for pid in pids:
+        values = dict(
+            entry.split("=", 1)
+            for entry in (system.read("/proc/%d/environ" % pid) or "").split("\0")
+            if "=" in entry
+        )
+        for name in names:
+            found[name] = values.get(name) if found[name] is None else found[name]
+    return found
