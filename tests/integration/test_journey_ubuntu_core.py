@@ -14,7 +14,13 @@ import pytest
 
 from tests.integration.site import Site
 
-pytestmark = [pytest.mark.vm, pytest.mark.slow]
+pytestmark = [
+    pytest.mark.vm,
+    pytest.mark.slow,
+    pytest.mark.skip(
+        reason="not run to its end yet: tried on a snapd twin up to the runtime's snaps in their slice"
+    ),
+]
 
 SLICE = "/sys/fs/cgroup/snap.edgert.slice"
 # What a Debian way would touch: packages, users, images, and paths that are read-only on core24.

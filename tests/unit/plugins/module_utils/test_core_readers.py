@@ -56,6 +56,7 @@ CONNECTIONS = {
         },
     ]
 }
+SERVER = "snap.edgewright-runtime.server.service"
 SHOW = (
     "systemctl",
     "show",
@@ -88,7 +89,7 @@ def _device(**files: str) -> MadeSystem:
             FILE: "squashfs",
             "/proc/77/cgroup": "0::/snap.edgert.slice/snap.edgewright-runtime.server.service\n",
             "/proc/77/status": "Name:\tpython3\nCpus_allowed_list:\t2-3\n",
-            "/sys/fs/cgroup/snap.edgert.slice/snap.edgewright-runtime.server.service/cgroup.procs": "77\n79\n",
+            f"/sys/fs/cgroup/snap.edgert.slice/{SERVER}/cgroup.procs": "77\n79\n",
             "/proc/77/environ": "SNAP=/snap/edgewright-runtime/x2\0",
             "/proc/79/environ": "EDGEWRIGHT_THREADS=2\0PATH=/bin\0",
             **files,
