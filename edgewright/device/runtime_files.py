@@ -178,7 +178,8 @@ def frontend_text(frontend: FrontendText) -> tuple[str, str]:
 
 
 # The snap's nginx is given a whole configuration. Its paths are relative to the prefix that the snap starts
-# it with, which it may write. Under snapd's confinement it may neither give files away nor become another user
+# it with, which it may write. Under snapd's confinement it may neither give files away nor become another
+# user
 # (tried: chown of its temporary directories is refused), so it stays the root of the snap that snapd started.
 _SNAP_FRONTEND = """\
 # {header}
