@@ -273,6 +273,18 @@ def test_a_cut_connection_is_gone_on_with(site: Site, monkeypatch: pytest.Monkey
     assert site.depot.asked[0] == f"{RUNTIME}_dangerous.snap bytes=8000-8999"
 
 
+def test_a_full_disk_is_told_with_what_is_wanted(site: Site) -> None:
+    """/dev/full takes no byte, as a disk without space."""
+    staging = Path(site.params["staging"])
+    staging.mkdir()
+    wanted = next(snap for snap in site.params["snaps"] if snap["name"] == MODEL)
+    (staging / f"{wanted['filename']}.{wanted['sha3_384'][:12]}.part").symlink_to("/dev/full")
+    said, result = site.refused()
+    assert "No space left on device: 9700 bytes are wanted there, and as many below" in said
+    assert "nothing was installed. Free some space" in said
+    assert (site.simulator.installed, result["installed"]) == ({}, [])
+
+
 def test_what_was_never_installed_makes_room(tmp_path: Path) -> None:
     wanted = {"filename": "a_1.snap", "sha3_384": "D" * 64}
     for name in ("a_1.snap.DDDDDDDDDDDD.part", "a_1.snap.EEEEEEEEEEEE", "b_1.snap.FFFFFFFFFFFF.part"):
