@@ -229,6 +229,8 @@ class Run:
             SnapdError: snapd does not answer.
         """
         self.check()
+        if not self.module.check_mode:
+            self.snapd.wait_for_others([snap["name"] for snap in self.wanted["snaps"]])
         before = self.snapd.snaps()
         todo = [snap for snap in self.wanted["snaps"] if self.differs(snap, before)]
         missing = [tuple(pair) for pair in self.wanted["connect"]]

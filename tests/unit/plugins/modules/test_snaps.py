@@ -144,6 +144,16 @@ def test_a_server_that_missed_its_new_model_is_restarted(site: Site) -> None:
     assert site.run()["changed"] is False
 
 
+def test_a_change_that_is_under_way_is_waited_for(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.simulator.interrupted[MODEL] = 3
+    assert site.run()["changed"] is True
+    assert site.simulator.interrupted[MODEL] == 0
+    site.simulator.interrupted[MODEL] = 10**6
+    impatient = snapd.Snapd(str(site.simulator.path), change_s=0.05)
+    with pytest.raises(snapd.SnapdError, match=rf"change 9 \(Refresh {MODEL}\) has not ended after 0 s"):
+        impatient.wait_for_others([MODEL])
+
+
 @pytest.mark.parametrize(
     ("moment", "expected"),
     [
