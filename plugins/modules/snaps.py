@@ -416,12 +416,12 @@ class Run:
                     return "snap {}: expected health okay within {} s, got {} ({})".format(
                         name, self.wanted["health_timeout_s"], status, now["health"].get("message", "")
                     )
+                if asked:
+                    time.sleep(PAUSE_S)
                 services = [app["name"] for app in now.get("apps") or [] if app.get("daemon")]
                 if services and os.path.exists(os.path.join(MOUNTS, name, "current", HOOK)):
                     # As one of its services: outside of a change snapd listens to apps, not to hooks.
                     self.module.run_command(["snap", "run", "--shell", f"{name}.{services[0]}", "-c", ASK])
-                elif asked:
-                    time.sleep(PAUSE_S)
                 asked = True
         return ""
 
