@@ -22,6 +22,7 @@ from ansible.template import Templar
 
 from edgewright.device.areas import AREAS, Area
 from edgewright.device.controller_facts import fact_path, read_fact
+from edgewright.device.lock import load_lock
 from edgewright.device.profile import Profile, carried_profiles, load_profile, missing_profile
 from edgewright.device.variables import SITE_VARIABLES, RoleSpec, load_specs
 from edgewright.errors import InputError
@@ -53,6 +54,24 @@ def role_defaults(roles_dir: Path) -> dict[str, Any]:
     for path in sorted(roles_dir.glob("*/defaults/main.yml")):
         defaults.update(loader.load_from_file(str(path), unsafe=True, trusted_as_template=True) or {})
     return defaults
+
+
+def read_lock(path: Path) -> Mapping[str, Any]:
+    """The lock, read once a process as long as the file stays the same; it is not to be changed.
+
+    Raises:
+        InputError: see `edgewright.device.lock.load_lock`.
+    """
+    try:
+        status = path.stat()
+    except OSError:
+        return load_lock(path)  # which words it
+    return _read_lock(path, (status.st_mtime_ns, status.st_size, status.st_ino))
+
+
+@functools.lru_cache(maxsize=4)
+def _read_lock(path: Path, _state: tuple[int, ...]) -> Mapping[str, Any]:
+    return load_lock(path)
 
 
 class HostVariables(Mapping[str, Any]):
