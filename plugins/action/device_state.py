@@ -27,7 +27,7 @@ from ansible_collections.edgewright.factory.plugins.plugin_utils.host_inputs imp
 )
 from ansible_collections.edgewright.factory.plugins.plugin_utils.side_by_side import waiting
 
-from edgewright.device.areas import Area, before_after, choose, drift_all, sentence, want_all
+from edgewright.device.areas import AREA_NAMES, Area, before_after, choose, drift_all, sentence, want_all
 from edgewright.device.probe_program import (
     kept_command,
     parse_answer,
@@ -89,7 +89,7 @@ class ActionModule(ActionBase):
             drifted=drifted,
             reboot_required=any(drift.reboot for drift in drifts),
             summary=[sentence(drift) for drift in drifts],
-            msg=_message(names, drifted, len(drifts)),
+            msg=_message(str(task_vars.get("inventory_hostname")), want, drifted, len(drifts)),
         )
         if self._task.diff and drifts:
             before, after = before_after(drifts)
@@ -201,8 +201,18 @@ class ActionModule(ActionBase):
         return plain(want)
 
 
-def _message(names: list[str], drifted: list[str], items: int) -> str:
+# What takes a kernel of the device's own; a profile that boots none has nothing to want of them.
+_OF_A_KERNEL = ("kernel", "isolation", "runtime", "acceptance")
+
+
+def _message(host: str, want: Mapping[str, Mapping[str, Any]], drifted: list[str], items: int) -> str:
     """One line for a person, also when there is nothing to do."""
-    if not items:
-        return f"no drift in {', '.join(names)}"
-    return f"{items} item{'s' if items > 1 else ''} differ in {', '.join(drifted)}"
+    if items:
+        return f"{items} item{'s' if items > 1 else ''} differ in {', '.join(drifted)}"
+    if len(want) < len(AREA_NAMES):
+        return f"no drift in {', '.join(want)}"
+    skipped = [name for name in _OF_A_KERNEL if not want[name]]
+    if skipped:
+        why = "because its profile boots no kernel of its own"
+        return f"{host} is as wanted; skipped, {why}: {', '.join(skipped)}"
+    return f"{host} is as wanted, and accepted"

@@ -28,7 +28,11 @@ author:
   - The Edgewright developers (@edgewright)
 """
 
-_ACTIONS = ("edgewright.factory.fleet_state", "edgewright.factory.validate_fleet")
+_ACTIONS = (
+    "edgewright.factory.fleet_state",
+    "edgewright.factory.keep_probes",
+    "edgewright.factory.validate_fleet",
+)
 
 
 class CallbackModule(Default):
@@ -40,25 +44,28 @@ class CallbackModule(Default):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._counted: Counter[str] = Counter()
+        self._counted: Counter[tuple[str, str]] = Counter()
 
     def v2_runner_on_ok(self, result: Any) -> None:
         """A task went well: here for one host, or for those that it has rows of."""
         super().v2_runner_on_ok(result)
         if result._task.action not in _ACTIONS:
             return
-        own = result._host.get_name()
-        for host, told in (result._result.get("rows") or {}).items():
+        own, changed = result._host.get_name(), bool(result._result.get("changed_rows"))
+        rows = result._result.get("rows") or {}
+        word, color = ("changed", constants.COLOR_CHANGED) if changed else ("ok", constants.COLOR_OK)
+        for host, told in rows.items():
             if host == own:
                 continue
-            self._counted[host] += 1
-            if self.get_option("display_ok_hosts"):
+            self._counted[host, "ok"] += 1
+            self._counted[host, "changed"] += changed
+            if changed or self.get_option("display_ok_hosts"):
                 words = f" => {told}" if self._display.verbosity else ""
-                self._display.display(f"ok: [{host}]{words}", color=constants.COLOR_OK)
+                self._display.display(f"{word}: [{host}]{words}", color=color)
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
         """The recap."""
-        for host, times in self._counted.items():
+        for (host, what), times in self._counted.items():
             for _ in range(times):
-                stats.increment("ok", host)
+                stats.increment(what, host)
         super().v2_playbook_on_stats(stats)

@@ -68,6 +68,11 @@ rows:
   description: What there is to say of each of them.
   returned: always
   type: dict
+lack_probe_only:
+  description: Devices that are as wanted but for the probe's program, for M(edgewright.factory.keep_probes).
+  returned: always
+  type: list
+  elements: str
 devices:
   description: What M(edgewright.factory.device_state) returned, by device, of those that are not as wanted.
   returned: always

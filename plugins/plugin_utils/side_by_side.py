@@ -7,6 +7,7 @@ the variables, the connection and the words for an error that its own worker wou
 same `TaskExecutor` does it. Only one thread at a time works; the others wait for their devices.
 
     results = Together(self, task_vars).run("edgewright.factory.device_state", {"lock": path}, hosts)
+    rows = as_wanted(results)
 
 What is asked for here is inside of ansible-core and may change with it. A host that it can't be done for is
 left out of the result, and has its own task, as without this.
@@ -20,9 +21,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from ansible import context
 from ansible.executor.task_executor import TaskExecutor
 from ansible.playbook.play_context import PlayContext
 from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
 
 try:  # ansible-core 2.19 tells templates and warnings apart by the task that they belong to
     from ansible._internal._task import TaskContext
@@ -49,6 +52,15 @@ def waiting() -> Iterator[None]:
         _BATON.acquire()
 
 
+def as_wanted(results: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """The hosts that were read and have no drift, each with what there is to say of it."""
+    return {
+        name: str(told["msg"])
+        for name, told in results.items()
+        if not told.get("failed") and not told.get("unreachable") and told.get("drifted") == []
+    }
+
+
 class Together:
     """The hosts of a play, for an action that speaks for all of them."""
 
@@ -72,15 +84,14 @@ class Together:
         return found
 
     def run(
-        self, module: str, arguments: Mapping[str, Any], names: Iterable[str], at_once: int
+        self, module: str, arguments: Mapping[str, Any], names: Iterable[str]
     ) -> dict[str, dict[str, Any]]:
         """Run an action on each host.
 
         Args:
             module: its full name.
             arguments: its options.
-            names: hosts.
-            at_once: how many devices are waited for at the same time.
+            names: hosts; as many devices as there are forks are waited for at the same time.
 
         Returns:
             Host to result, as its own worker would have given it, in the hosts' order; without the hosts that
@@ -89,9 +100,16 @@ class Together:
         # A limit on a task's time is kept by a signal, which only a process of its own can have.
         if self._task.timeout:
             return {}
-        with ThreadPoolExecutor(max_workers=max(1, at_once)) as pool:
-            asked = {name: pool.submit(self._one, module, arguments, name) for name in names}
-            results = {name: future.result() for name, future in asked.items()}
+        try:
+            with ThreadPoolExecutor(max_workers=int(context.CLIARGS.get("forks") or 5)) as pool:
+                asked = {name: pool.submit(self._one, module, arguments, name) for name in names}
+                results = {name: future.result() for name, future in asked.items()}
+        except (AttributeError, ImportError, LookupError, TypeError) as error:
+            Display().warning(
+                f"{self._task.action}: this ansible-core does not let one worker speak for many devices"
+                f" ({type(error).__name__}: {error}); each has a worker of its own, which takes longer"
+            )
+            return {}
         return {name: result for name, result in results.items() if result is not None}
 
     def _one(self, module: str, arguments: Mapping[str, Any], name: str) -> dict[str, Any] | None:
@@ -111,7 +129,7 @@ class Together:
         if (task.connection if kind is None else str(kind)) not in _CONNECTIONS:
             return None
         mine = self._action._play_context
-        context = PlayContext(
+        own_context = PlayContext(
             play=self._play,
             passwords={"conn_pass": mine.password, "become_pass": mine.become_pass},
             connection_lockfd=mine.connection_lockfd,
@@ -120,7 +138,7 @@ class Together:
             self._hostvars._inventory.get_host(name),
             task,
             variables,
-            context,
+            own_context,
             self._action._loader,
             self._action._shared_loader_obj,
             None,
