@@ -137,6 +137,9 @@ class HostVariables(Mapping[str, Any]):
         return None
 
     def _templated(self, name: str) -> Any:
+        constant = _constant(self._raw[name])
+        if constant is not None:
+            return json.loads(constant)
         try:
             return plain(self._templar.template(self._raw[name]))
         except AnsibleError as error:
@@ -149,16 +152,36 @@ class HostVariables(Mapping[str, Any]):
         option = self._options.get(name)
         if option is None or value is None:
             return value
-        described = {key: part for key, part in option.items() if key not in ("default", "required")}
-        checked = ArgumentSpecValidator({name: described}).validate({name: value})
-        if checked.error_messages:
+        text, words = _checked(name, json.dumps(option, default=str), json.dumps(value))
+        if words:
             raise InputError(
-                f"host {self._host}: {name} is {json.dumps(value, ensure_ascii=False)}:"
-                f" {'; '.join(checked.error_messages)}. Set it as its role's README says"
+                f"host {self._host}: {name} is {json.dumps(value, ensure_ascii=False)}: {words}. Set it as"
+                " its role's README says"
             )
-        kind = option.get("type", "str")
-        coerced = kind in _SCALARS or (kind == "list" and option.get("elements") in _SCALARS)
-        return plain(checked.validated_parameters[name]) if coerced else value
+        return json.loads(text)
+
+
+def _constant(value: Any) -> str | None:
+    """A value as JSON where nothing in it is a template, or else for Ansible to resolve; None otherwise."""
+    try:
+        text = json.dumps(value)
+    except (TypeError, ValueError):
+        return None
+    return None if "{{" in text or "{%" in text or "{#" in text or "#jinja2" in text else text
+
+
+@functools.lru_cache(maxsize=4096)
+def _checked(name: str, described: str, value: str) -> tuple[str, str]:
+    """A value brought to its option's type, as JSON, and what is wrong with it; devices share most."""
+    option, given = json.loads(described), json.loads(value)
+    bare = {key: part for key, part in option.items() if key not in ("default", "required")}
+    checked = ArgumentSpecValidator({name: bare}).validate({name: given})
+    if checked.error_messages:
+        return value, "; ".join(checked.error_messages)
+    kind = option.get("type", "str")
+    if kind in _SCALARS or (kind == "list" and option.get("elements") in _SCALARS):
+        return json.dumps(plain(checked.validated_parameters[name])), ""
+    return value, ""
 
 
 def profile_directories(task_vars: Mapping[str, Any]) -> list[Path]:
