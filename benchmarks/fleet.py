@@ -317,12 +317,12 @@ def page(
         "* Cold: no connection from before; warm: those of the run before. pyinfra keeps none between runs.",
         "* Medians; all ways took turns.",
         f"* Load over the runs: {min(LOADS):.0f} to {max(LOADS):.0f}, median {statistics.median(LOADS):.0f},"
-        f" on {os.cpu_count()} cores; where it is far above them, other work ran beside, and of wall times only"
-        " the ratios mean something.",
+        f" on {os.cpu_count()} cores; where it is far above them, other work ran beside, and of wall times"
+        " only the ratios mean something.",
         "* The floor does nothing on a device but start python3 by one ssh command, without Ansible.",
         "",
     ]
-    for devices, ways_costs in results.items():
+    for devices, ways_costs in sorted(results.items()):
         base = median(ways_costs["pyinfra"]).wall_s
         lines += [
             f"## {devices} device{'s' if devices > 1 else ''}",
