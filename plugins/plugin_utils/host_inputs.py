@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 from ansible.errors import AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.parsing.dataloader import DataLoader
-from ansible.template import Templar
+from ansible.template import Templar, is_trusted_as_template
 
 from edgewright.device.areas import AREAS, Area
 from edgewright.device.controller_facts import fact_path, read_fact
@@ -29,6 +30,12 @@ from edgewright.errors import InputError
 
 # Types whose text form (`-e acceptance_rate_hz=5` gives text) is brought to the declared type.
 _SCALARS = ("bool", "float", "int", "str", "path")
+
+# A text on one line in which names of variables stand and nothing else of Jinja; and such a name.
+_SIMPLE = re.compile(r"(?:[^{}\n#%]|\{\{ *[a-z_][a-z0-9_]* *\}\})*\Z")
+_NAME = re.compile(r"\{\{ *([a-z_][a-z0-9_]*) *\}\}")
+# As many steps from name to name are followed here; what goes on for longer is Ansible's.
+_DEEPEST = 4
 
 
 def plain(value: Any) -> Any:
@@ -96,6 +103,7 @@ class HostVariables(Mapping[str, Any]):
         """
         self._host = host
         raw = {**defaults, **task_vars}
+        self._all = raw
         self._templar = templar.copy_with_new_env(available_variables=raw)
         self._options = {name: option for spec in specs.values() for name, option in spec.options.items()}
         self._raw = {name: raw[name] for name in (*self._options, *SITE_VARIABLES) if name in raw}
@@ -140,6 +148,9 @@ class HostVariables(Mapping[str, Any]):
         constant = _constant(self._raw[name])
         if constant is not None:
             return json.loads(constant)
+        simple = self._simple(self._raw[name])
+        if simple is not None:
+            return simple
         try:
             return plain(self._templar.template(self._raw[name]))
         except AnsibleError as error:
@@ -147,6 +158,30 @@ class HostVariables(Mapping[str, Any]):
                 f"host {self._host}: the value of {name} cannot be computed: {error}; set what it refers to"
                 " in the inventory, or give it a value without it"
             ) from error
+
+    def _simple(self, value: Any, depth: int = 0) -> str | None:
+        """A text of words and names of variables that are such texts, put together; None for other values.
+
+        Most of the defaults are such (`{{ edgewright_state_dir }}/depot`), and compiling a template takes
+        longer than anything else that is done for a host.
+        """
+        if not isinstance(value, str) or depth > _DEEPEST or not _SIMPLE.match(value):
+            return None
+        if "{{" not in value:
+            return str(plain(value))
+        if not is_trusted_as_template(value):
+            return None
+        known = {
+            name: self._simple(self._all[name], depth + 1)
+            for name in _NAME.findall(value)
+            if name in self._all
+        }
+        if None in known.values():
+            return None
+        try:
+            return _NAME.sub(lambda found: str(known[found[1]]), str(plain(value)))
+        except KeyError:
+            return None  # Ansible says which one is missing
 
     def _typed(self, name: str, value: Any) -> Any:
         option = self._options.get(name)

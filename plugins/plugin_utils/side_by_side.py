@@ -122,7 +122,9 @@ class Together:
 
     def _executed(self, module: str, arguments: Mapping[str, Any], name: str) -> dict[str, Any] | None:
         variables = self.variables(name)
-        task = self._task.copy()
+        # Where the task stands is shared; only what it says is a copy.
+        task = self._task.copy(exclude_parent=True)
+        task._parent = self._task._parent
         task.action = module
         task.args, task.run_once, task.register, task.when = dict(arguments), False, None, []
         kind = variables.get("ansible_connection")
