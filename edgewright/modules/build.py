@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import platform
 import shutil
 import tempfile
 import time
@@ -23,8 +22,9 @@ from typing import Any
 
 from edgewright.depot.blobs import BlobStore, sha256_bytes, sha256_file
 from edgewright.depot.progress import say
-from edgewright.errors import InputError, IntegrityError, MissingToolError
+from edgewright.errors import InputError, IntegrityError
 from edgewright.modules.debpack import Member, write_deb
+from edgewright.modules.host import ensure_runs
 from edgewright.modules.modinfo import read_modinfo, vermagic_release
 from edgewright.modules.tree import (
     SCRIPT,
@@ -50,6 +50,7 @@ __all__ = [
     "control_fields",
     "module_directory",
     "scripts",
+    "sweep",
 ]
 
 _RECIPE = 1
@@ -123,7 +124,6 @@ def build_modules(entry: Mapping[str, Any], store: BlobStore) -> Built:
         MissingToolError: A program is not installed.
     """
     check_headers(entry)
-    _check_host(entry)
     key = build_key(entry)
     place = cache_dir() / "modules"
     place.mkdir(parents=True, exist_ok=True)
@@ -132,10 +132,13 @@ def build_modules(entry: Mapping[str, Any], store: BlobStore) -> Built:
         kept = _kept(note, store)
         if kept is not None:
             return kept
-        _sweep(place, key)
+        emulated = ensure_runs(entry["arch"], f"building {entry['package']}")
+        sweep(place, key)
         work = Path(tempfile.mkdtemp(prefix=f".{key}.", suffix=".work", dir=place))
         start = time.monotonic()
         say(f"building {entry['package']} {entry['version']} in a clean tree (kept in the cache)")
+        if emulated:
+            say(f"NOTICE: the compiler is one of {entry['arch']} and runs emulated here: many times slower")
         try:
             made = _build(entry, store, work)
             size = made.stat().st_size
@@ -150,19 +153,13 @@ def build_modules(entry: Mapping[str, Any], store: BlobStore) -> Built:
     return Built(digest, size, cached=False)
 
 
-def _check_host(entry: Mapping[str, Any]) -> None:
-    """Refuse another architecture's modules: the compiler in the tree runs on this host."""
-    here = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
-    if entry["arch"] != here:
-        raise MissingToolError(
-            f"building {entry['package']}: its compiler is one of {entry['arch']}, this host is {here}; "
-            "lock and "
-            f"build the release on an {entry['arch']} host"
-        )
+def sweep(place: Path, key: str) -> None:
+    """Remove what was left by builds, and signings, that were killed.
 
-
-def _sweep(place: Path, key: str) -> None:
-    """Remove what builds left that were killed: of this key, and of others that nobody is building."""
+    Args:
+        place: Where they work, each in `.KEY.*.work` and under the lock `.KEY.lock`.
+        key: Whose lock the caller holds; others are left alone while somebody holds theirs.
+    """
     for left in sorted(place.glob(".*.work")):
         other = left.name.split(".")[1]
         with (place / f".{other}.lock").open("w", encoding="utf-8") as lock:

@@ -62,6 +62,9 @@ _RUN = r"""exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 TZ=UTC 
 SCRIPT = _SETUP + _RT_SETUP + _RUN
 """All that decides what a build does beside its packages: part of what names its result in the cache."""
 
+_GNU = ("x86_64-linux-gnu", "aarch64-linux-gnu")
+"""How GNU names the architectures that Edgewright knows, before a compiler's name."""
+
 _RT_VARIABLES = "IGNORE_PREEMPT_RT_PRESENCE=1"
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~-]*")
 
@@ -193,7 +196,8 @@ def check_compiler(tree: Path, kernel: Kernel) -> str:
     match = re.search(r'^CONFIG_CC_VERSION_TEXT="((\S+) .*)"$', config.read_text("utf-8"), re.MULTILINE)
     if match is None:
         raise InputError(f"building modules for {kernel.release}: its headers do not say which compiler")
-    if not any((tree / "usr/bin" / name).exists() for name in (match[2], f"x86_64-linux-gnu-{match[2]}")):
+    names = [match[2], *(f"{gnu}-{match[2]}" for gnu in _GNU)]
+    if not any((tree / "usr/bin" / name).exists() for name in names):
         raise InputError(
             f"building modules for {kernel.release}: the kernel was built with {match[1]}, and the tree has "
             "no "
