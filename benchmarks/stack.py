@@ -116,7 +116,7 @@ def main() -> int:
         f"* Machine: {machine()}",
         f"* Command: `python benchmarks/stack.py --repeats {arguments.repeats}`",
         f"* Figures: {arguments.repeats} runs of each question, each on a universe made anew from all facts",
-        f"* Load average before: {os.getloadavg()[0]:.1f}; others on the host stretch wall times, not CPU times",
+        f"* Load average before: {os.getloadavg()[0]:.1f}; others stretch wall times, not CPU times",
         "",
         *measured(arguments.repeats),
     ]
