@@ -8,10 +8,13 @@ same paths wherever the tree lies. When whoever started it dies, so does everyth
 
 from __future__ import annotations
 
+import gzip
+import lzma
 import os
 import re
 import shutil
 import subprocess
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -250,7 +253,8 @@ def run_dkms(tree: Path, kernel: Kernel, dkms: Dkms, log: Path, say: Say) -> lis
     except EdgewrightError as error:
         raise EdgewrightError(f"{error}{_make_log(inner)}") from error
     # dkms itself ends with status 0 or 77 where it skips a kernel: only the files count.
-    found = sorted(inner.glob(f"{kernel.release}/*/module/*.ko"))
+    made = sorted(inner.glob(f"{kernel.release}/*/module/*.ko*"))
+    found = [_plain(path, log.with_name("modules")) for path in made]
     if len(found) < dkms.modules:
         names = ", ".join(path.name for path in found) or "none"
         raise EdgewrightError(
@@ -259,6 +263,28 @@ def run_dkms(tree: Path, kernel: Kernel, dkms: Dkms, log: Path, say: Say) -> lis
             f"its log:\n{tail(log)}{_make_log(inner)}"
         )
     return found
+
+
+def _plain(module: Path, room: Path) -> Path:
+    """A module as it was before dkms packed it, as newer ones do for a kernel whose own modules are packed.
+
+    A signature is one of the plain bytes, and those do not hang on a version of xz.
+    """
+    if module.suffix == ".ko":
+        return module
+    if module.suffix not in {".gz", ".xz"}:
+        raise EdgewrightError(
+            f"reading {module.name}: expected .ko, .ko.xz or .ko.gz, dkms packed it otherwise; it cannot be "
+            "shipped"
+        )
+    room.mkdir(exist_ok=True)
+    target = room / module.stem
+    try:
+        data = module.read_bytes()
+        target.write_bytes(lzma.decompress(data) if module.suffix == ".xz" else gzip.decompress(data))
+    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
+        raise EdgewrightError(f"unpacking {module.name} as dkms packed it: {error}") from error
+    return target
 
 
 def _make_log(inner: Path) -> str:

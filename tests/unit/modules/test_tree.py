@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import gzip
+import lzma
 import os
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -93,13 +96,13 @@ def test_headers_that_do_not_say_their_compiler_are_refused(tmp_path: Path) -> N
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     """`run_dkms` where the program that would run is `command`, as this user."""
 
-    def go(command: list[str], modules: list[str], promised: int) -> list[Path]:
+    def go(command: list[str], modules: Mapping[str, bytes] | list[str], promised: int) -> list[Path]:
         monkeypatch.setattr(under_test, "as_root", lambda *_: command)
         inner = tmp_path / "tree/var/lib/dkms/nvidia-current/535.309.01"
         place = inner / RELEASE / "x86_64/module"
         place.mkdir(parents=True)
         for name in modules:
-            (place / name).touch()
+            (place / name).write_bytes(modules[name] if isinstance(modules, Mapping) else b"")
         (inner / "build").mkdir()
         (inner / "build/make.log").write_text("gcc: fatal error: killed\n")
         dkms = Dkms("nvidia-current", "535.309.01", promised, "usr/src/x", 1)
@@ -127,6 +130,23 @@ def test_a_build_that_fails_quotes_the_compiler(run: Any) -> None:
 
 def test_a_build_with_its_modules_gives_them_in_order(run: Any) -> None:
     assert [path.name for path in run(["true"], ["b.ko", "a.ko"], 2)] == ["a.ko", "b.ko"]
+
+
+def test_modules_that_dkms_packed_are_unpacked(run: Any) -> None:
+    """As Debian 13's does, whose kernels' own modules are packed."""
+    made = {"b.ko.xz": lzma.compress(b"two"), "a.ko": b"one", "c.ko.gz": gzip.compress(b"three")}
+    assert [(path.name, path.read_bytes()) for path in run(["true"], made, 3)] == [
+        ("a.ko", b"one"), ("b.ko", b"two"), ("c.ko", b"three")
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("a.ko.xz", "unpacking a.ko.xz as dkms packed it"), ("a.ko.zst", "dkms packed it otherwise")],
+)
+def test_modules_that_cannot_be_unpacked_are_named(run: Any, name: str, said: str) -> None:
+    with pytest.raises(EdgewrightError, match=said):
+        run(["true"], {name: b"?"}, 1)
 
 
 def test_packages_are_unpacked_below_merged_directories(tmp_path: Path) -> None:
