@@ -13,10 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import yaml
 
 from edgewright.cli.main import main
+from edgewright.depot.blobs import BlobStore
 from edgewright.errors import InputError, IntegrityError
+from edgewright.release.files import lock_files
 from edgewright.release.localrepo import LocalRepository
+from edgewright.release.supplied import read_supplied
+from edgewright.release.yamlmarks import read_marked
 
 NAME = "nv-tensorrt-local-repo-debian12-10.4.0-cuda-12.6"
 
@@ -118,6 +123,14 @@ def test_the_command_lists_and_prints_what_release_yml_wants(
     assert "path: supplied/libnvinfer10_10.4.0.26-1+cuda12.6_amd64.deb" in told
     assert hashlib.sha256(next(iter(made.debs.values()))).hexdigest() in told
     assert main(["release", "unpack", str(tmp_path / "none.deb")]) == 2
+
+    # What is printed is what a release takes, but for whoever answers for the licence.
+    content = yaml.safe_load(told[told.index("files:") :].replace("DATE", "2099-01-01"))
+    (tmp_path / "release" / "release.yml").write_text(yaml.safe_dump(content))
+    store = BlobStore(tmp_path / "blobs")
+    marked = read_marked((tmp_path / "release" / "release.yml").read_bytes(), Path("release.yml"))
+    (supplied,) = read_supplied(marked, lock_files(marked, tmp_path / "release", store), store).packages
+    assert (supplied.name, supplied.version) == ("libnvinfer10", "10.4.0.26-1+cuda12.6")
 
 
 def spoil_index(made: Made) -> None:
