@@ -31,6 +31,7 @@ from edgewright.modules.tree import (
     Dkms,
     Kernel,
     check_compiler,
+    check_preemption,
     read_dkms,
     remove_tree,
     run_dkms,
@@ -189,6 +190,7 @@ def _build(entry: Mapping[str, Any], store: BlobStore, work: Path) -> Path:
     kernel, tree = Kernel.of(entry["kernel"]), work / "tree"
     unpack(entry["debs"], store, tree, say)
     compiler = check_compiler(tree, kernel)
+    check_preemption(tree, kernel)
     dkms = read_dkms(tree, entry["source"]["name"])
     if dkms.version != entry["driver"]:
         raise InputError(
@@ -251,7 +253,7 @@ def check_modules(
                 f"checking {file} of {name}: expected a module for {kernel.release}, its vermagic says "
                 f"{magic or 'nothing'}; the headers in the tree are another kernel's"
             )
-        if ("preempt_rt" in magic.split()) != (kernel.flavour == "rt"):
+        if not _fits(magic.split(), kernel.flavour):
             raise IntegrityError(
                 f"checking {file} of {name}: the kernel {kernel.release} is of flavour {kernel.flavour}, the "
                 f"module's vermagic says {magic}; the headers in the tree are another kernel's"
@@ -271,6 +273,17 @@ def check_modules(
             "modules[].source"
         )
     return told
+
+
+def _fits(magic: list[str], flavour: str) -> bool:
+    """Whether a vermagic's words are those of a kernel of a flavour (include/linux/vermagic.h).
+
+    A PREEMPT_RT kernel with CONFIG_PREEMPT_BUILD, as Debian 13's 6.12 is, says `preempt` as others do; that
+    the headers are of the right flavour `check_preemption` has seen in their configuration.
+    """
+    if flavour == "rt":
+        return not {"preempt_rt", "preempt"}.isdisjoint(magic)
+    return "preempt_rt" not in magic
 
 
 def control_fields(entry: Mapping[str, Any], signer: str) -> dict[str, str]:

@@ -24,7 +24,17 @@ from edgewright.depot.blobs import BlobStore
 from edgewright.errors import EdgewrightError, InputError, IntegrityError
 from edgewright.twin.tools import Say, as_root, need, run_logged, run_quiet, tail
 
-__all__ = ["SCRIPT", "Dkms", "Kernel", "check_compiler", "read_dkms", "remove_tree", "run_dkms", "unpack"]
+__all__ = [
+    "SCRIPT",
+    "Dkms",
+    "Kernel",
+    "check_compiler",
+    "check_preemption",
+    "read_dkms",
+    "remove_tree",
+    "run_dkms",
+    "unpack",
+]
 
 _MERGED = ("bin", "lib", "lib32", "lib64", "libx32", "sbin")
 """Directories of the root that are links below /usr, as every installation since Debian 12 has them."""
@@ -207,6 +217,23 @@ def check_compiler(tree: Path, kernel: Kernel) -> str:
             f"usr/bin/{match[2]}; lock the release anew, so that its package {match[2]} is among the inputs"
         )
     return match[1]
+
+
+def check_preemption(tree: Path, kernel: Kernel) -> None:
+    """Check by the headers' configuration that they are PREEMPT_RT just where the kernel is.
+
+    Raises:
+        InputError: They are not, or tell nothing.
+    """
+    config = tree / "usr/src" / f"linux-headers-{kernel.release}" / ".config"
+    text = config.read_text("utf-8") if config.is_file() else ""
+    found = re.search(r"^CONFIG_PREEMPT_RT=y$", text, re.MULTILINE) is not None
+    if not text or found != (kernel.flavour == "rt"):
+        told = "PREEMPT_RT" if found else "another"
+        raise InputError(
+            f"building modules for {kernel.release}: the lock says flavour {kernel.flavour}, the "
+            f"configuration in its headers {f'says {told}' if text else 'is missing'}; lock the release anew"
+        )
 
 
 def run_dkms(tree: Path, kernel: Kernel, dkms: Dkms, log: Path, say: Say) -> list[Path]:

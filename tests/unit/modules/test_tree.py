@@ -17,7 +17,15 @@ from edgewright.depot.blobs import BlobStore
 from edgewright.errors import EdgewrightError, InputError, IntegrityError
 from edgewright.modules import tree as under_test
 from edgewright.modules.debpack import Member, write_deb
-from edgewright.modules.tree import Dkms, Kernel, check_compiler, read_dkms, run_dkms, unpack
+from edgewright.modules.tree import (
+    Dkms,
+    Kernel,
+    check_compiler,
+    check_preemption,
+    read_dkms,
+    run_dkms,
+    unpack,
+)
 from edgewright.twin.tools import say_nothing
 from tests.unit.modules.tiny import RELEASE
 
@@ -90,6 +98,37 @@ def test_headers_that_do_not_say_their_compiler_are_refused(tmp_path: Path) -> N
     headers(tmp_path, text="CONFIG_X=y\n")
     with pytest.raises(InputError, match="its headers do not say which compiler"):
         check_compiler(tmp_path, KERNEL)
+
+
+@pytest.mark.parametrize(
+    ("text", "flavour", "said"),
+    [
+        ("CONFIG_PREEMPT_RT=y\n", "rt", None),
+        ("CONFIG_PREEMPT_BUILD=y\nCONFIG_PREEMPT_RT=y\n", "rt", None),
+        ("# CONFIG_PREEMPT_RT is not set\n", "generic", None),
+        (
+            "# CONFIG_PREEMPT_RT is not set\n",
+            "rt",
+            "flavour rt, the configuration in its headers says another",
+        ),
+        (
+            "CONFIG_PREEMPT_RT=y\n",
+            "generic",
+            "flavour generic, the configuration in its headers says PREEMPT_RT",
+        ),
+        ("", "rt", "is missing"),
+    ],
+)
+def test_the_headers_are_real_time_just_where_the_kernel_is(
+    tmp_path: Path, text: str, flavour: str, said: str | None
+) -> None:
+    headers(tmp_path, text=text)
+    kernel = Kernel(KERNEL.package, KERNEL.version, RELEASE, flavour)
+    if said is None:
+        check_preemption(tmp_path, kernel)
+        return
+    with pytest.raises(InputError, match=said):
+        check_preemption(tmp_path, kernel)
 
 
 @pytest.fixture
