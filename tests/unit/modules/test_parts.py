@@ -20,6 +20,7 @@ from edgewright.modules.parts import check_wishes, module_entries, shipped_modul
 from edgewright.modules.ship import ship_modules, with_modules
 from edgewright.release.changes import diff_locks
 from edgewright.release.documents import dump_lock, load_lock, load_lock_file
+from edgewright.release.lock import _same_target
 from tests.unit.modules.tiny import RELEASE, entry, make_mok, tiny_module
 
 LOCK, LOCK_SHA256 = load_lock(
@@ -128,6 +129,14 @@ def test_a_lock_of_several_targets_is_read_and_compared(lock: dict[str, Any], tm
     }
     said = diff_locks(lock, other).sentences()
     assert any("trixie/amd64" in line and f"m-{TRIXIE}" in line for line in said), said
+
+
+def test_a_target_keeps_what_was_built_for_it(lock: dict[str, Any]) -> None:
+    later = lock["targets"][0]
+    assert _same_target(later, lock) is later
+    assert _same_target(lock, lock) is lock
+    assert _same_target({"os": {"suite": "sid", "arch": "amd64"}}, lock) == {}
+    assert _same_target(later, {}) == {}
 
 
 @pytest.mark.parametrize("signed", [False, True])
