@@ -40,6 +40,10 @@ _HEAD_BYTES = 64 << 10
 _ENTRIES = 200
 """How many names of an archive are looked at: NVIDIA's begin with their one directory."""
 
+_LOOKED_AT = 256 << 20
+"""How many bytes of an archive are unpacked to look at names: another's first file may have gigabytes."""
+
+_NAMES = {"tensorrt": re.compile(r"TensorRT-\d[\d.]*/"), "cudnn": re.compile(r"cudnn-linux-\S+-archive/")}
 _TARS = {b"\x1f\x8b": "r|gz", b"\xfd7zXZ": "r|xz"}
 _GUIDE = "docs/how-to/supply-nvidia-files.md"
 _ADVICE = {
@@ -101,17 +105,13 @@ def unsuited(path: Path, name: str) -> str | None:
 
 def _archive(path: Path, mode: str) -> str | None:
     """Which of NVIDIA's archives a tar is, by the names in it."""
-    names = []
     try:
         with tarfile.open(path, mode) as tar:  # type: ignore[call-overload]
             for number, member in enumerate(tar):
-                names.append(member.name.removeprefix("./"))
-                if number >= _ENTRIES:
-                    break
+                name = member.name.removeprefix("./")
+                kind = next((kind for kind, form in _NAMES.items() if form.match(name)), None)
+                if kind or number >= _ENTRIES or member.offset_data + member.size > _LOOKED_AT:
+                    return kind
     except (tarfile.TarError, OSError, EOFError, lzma.LZMAError, zlib.error):
         return None
-    if any(re.match(r"TensorRT-\d[\d.]*/", name) for name in names):
-        return "tensorrt"
-    if any(re.match(r"cudnn-linux-\S+-archive/", name) for name in names):
-        return "cudnn"
     return None

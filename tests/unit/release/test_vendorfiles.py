@@ -29,7 +29,7 @@ def tar(mode: str, *names: str) -> bytes:
 MAKESELF = b"#!/bin/sh\n# This script was generated using Makeself 2.4.0\n"
 DRIVER = MAKESELF + b'label="NVIDIA Accelerated Graphics Driver for Linux-x86_64 535.309.01"\n' + bytes(99)
 CUDA = MAKESELF + b'label="NVIDIA CUDA Toolkit"\nscript="./cuda-installer"\n' + bytes(99)
-TENSORRT = tar("w:gz", "TensorRT-10.4.0.26/", "TensorRT-10.4.0.26/lib/libnvinfer.so.10")
+TENSORRT = tar("w:gz", "TensorRT-10.4.0.26/lib/libnvinfer.so.10")
 CUDNN = tar("w:xz", "cudnn-linux-x86_64-9.5.0.50_cuda12-archive/lib/libcudnn.so.9")
 
 REFUSED = {
