@@ -270,11 +270,13 @@ def run_dkms(tree: Path, kernel: Kernel, dkms: Dkms, log: Path, say: Say) -> lis
     spaces = ["--mount", "--uts", "--ipc", "--net", "--pid", "--fork", "--kill-child"]
     argv = ["setpriv", "--pdeathsig", "KILL", "unshare", *spaces, "sh", str(script), str(tree)]
 
+    inner = tree / "var/lib/dkms" / dkms.name / dkms.version
+
     def told(line: str) -> None:
-        made = sum(1 for _ in tree.glob(f"var/lib/dkms/{dkms.name}/{dkms.version}/build/**/*"))
+        # os.walk, unlike a glob, does not mind what a compiler removes meanwhile.
+        made = sum(len(files) for _, _, files in os.walk(inner / "build"))
         say(f"{line.split(',', maxsplit=1)[0]}, {made} files in its directory")
 
-    inner = tree / "var/lib/dkms" / dkms.name / dkms.version
     try:
         run_logged(as_root(argv, doing), doing, log, told)
     except EdgewrightError as error:
