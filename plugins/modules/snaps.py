@@ -9,7 +9,7 @@ short_description: Install a release's snaps from the depot, and go back when th
 version_added: 0.1.0
 description:
   - Fetches snaps from the depot over mTLS, holds each to size and SHA3-384, and has the device's snapd
-    install it. M(community.general.snap) asks a store; here there is none.
+    install it. Other modules for snaps ask a store; here there is none.
   - What is installed is judged by the digest of the very file that snapd mounts, not by a version.
   - All files are fetched and all assertions acknowledged before the first snap is installed. Where a later
     step fails, what was refreshed is reverted to its revision before.
