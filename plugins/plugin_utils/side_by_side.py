@@ -25,7 +25,7 @@ from ansible import context
 from ansible.executor.task_executor import TaskExecutor
 from ansible.playbook.play_context import PlayContext
 from ansible.plugins.action import ActionBase
-from ansible.utils.display import Display
+from ansible.utils import display
 
 try:  # ansible-core 2.19 tells templates and warnings apart by the task that they belong to
     from ansible._internal._task import TaskContext
@@ -105,7 +105,7 @@ class Together:
                 asked = {name: pool.submit(self._one, module, arguments, name) for name in names}
                 results = {name: future.result() for name, future in asked.items()}
         except (AttributeError, ImportError, LookupError, TypeError) as error:
-            Display().warning(
+            display.Display().warning(
                 f"{self._task.action}: this ansible-core does not let one worker speak for many devices"
                 f" ({type(error).__name__}: {error}); each has a worker of its own, which takes longer"
             )

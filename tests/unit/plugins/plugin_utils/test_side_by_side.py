@@ -110,7 +110,7 @@ def test_an_ansible_that_is_made_otherwise_inside_costs_time_only(
 ) -> None:
     warned: list[str] = []
     monkeypatch.setattr(side_by_side, "TaskExecutor", lambda *_: _no_such("run"))
-    monkeypatch.setattr(side_by_side, "Display", lambda: SimpleNamespace(warning=warned.append))
+    monkeypatch.setattr(side_by_side.display, "Display", lambda: SimpleNamespace(warning=warned.append))
     assert together(Manager(a={}, b={})).run("device_state", {}, ["a", "b"]) == {}
     assert len(warned) == 1
     assert "does not let one worker speak for many devices (TypeError: run)" in warned[0]
