@@ -201,17 +201,17 @@ def test_each_device_has_a_row_and_its_fault_is_its_own_task_s(fleet: SshdFleet)
 
 
 def test_a_wrong_variable_is_told_on_its_device_and_nothing_is_touched(fleet: SshdFleet) -> None:
-    _forget_probe(fleet.devices["d11"])
-    fleet.write_inventory(d12={"depot_client_ulr": "https://10.0.2.100:8443"})
+    _forget_probe(fleet.devices["d18"])
+    fleet.write_inventory(d19={"depot_client_ulr": "https://10.0.2.100:8443"})
     try:
-        ran = fleet.play("site.yml", "--limit", "d11,d12")
+        ran = fleet.play("site.yml", "--limit", "d18,d19")
     finally:
         fleet.write_inventory()
     assert ran.rc != 0
     assert "did you mean depot_client_url?" in ran.text
-    assert [ran.row(name)["failed"] for name in ("d11", "d12")] == [0, 1], ran.text
-    assert fleet.devices["d11"].run(f"ls -d {KEPT_DIRECTORY} 2>/dev/null || true") == ""
-    assert fleet.play("site.yml", "--limit", "d11,d12").rc == 0
+    assert [ran.row(name)["failed"] for name in ("d18", "d19")] == [0, 1], ran.text
+    assert fleet.devices["d18"].run(f"ls -d {KEPT_DIRECTORY} 2>/dev/null || true") == ""
+    assert fleet.play("site.yml", "--limit", "d18,d19").rc == 0
 
 
 def test_two_controllers_at_once_leave_the_device_as_wanted(fleet: SshdFleet) -> None:
