@@ -19,7 +19,12 @@ import time
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from ansible_collections.edgewright.factory.plugins.module_utils import drift_watch, probe
-from ansible_collections.edgewright.factory.plugins.module_utils.system import LocalSystem, System
+from ansible_collections.edgewright.factory.plugins.module_utils.system import (
+    NO_ANSWER,
+    LocalSystem,
+    Result,
+    System,
+)
 
 SCHEMA = "edgewright.watch/v1"
 # An item that was not read at all, which is not the same as one read as none.
@@ -112,6 +117,24 @@ def _shown(value: Any) -> str:
     return text if len(text) <= _VALUE_CHARS else text[: _VALUE_CHARS - 3] + "..."
 
 
+class _Answering(System):
+    """A device of which no answer counts as no answer: a command that did not end in time is an error.
+
+    Readers take what a command did not tell for what is not there, which on a busy device would be a finding.
+    """
+
+    def __init__(self, system: System) -> None:
+        self.read, self.read_bytes = system.read, system.read_bytes  # type: ignore[method-assign]
+        self.listdir, self.stat = system.listdir, system.stat  # type: ignore[method-assign]
+        self._run = system.run
+
+    def run(self, argv: List[str], timeout_s: float = 30.0) -> Result:
+        done = self._run(argv, timeout_s)
+        if done.rc == NO_ANSWER:
+            raise TimeoutError("%s: %s" % (" ".join(argv[:3]), done.err))
+        return done
+
+
 def look(system: System, kept: Mapping[str, Any]) -> Dict[str, Any]:
     """Read all areas and compare. An area that cannot be read is an error of its own; the others are told.
 
@@ -126,6 +149,7 @@ def look(system: System, kept: Mapping[str, Any]) -> Dict[str, Any]:
     errors: List[str] = []
     counts: Dict[str, int] = {}
     accepted, why = kept.get("accepted") or {}, kept.get("why") or {}
+    system = _Answering(system)
     for area, want in kept["want"].items():
         try:
             have = probe.probe(system, {area: want})[area]

@@ -252,6 +252,26 @@ def test_an_area_that_cannot_be_read_is_no_area_without_drift(kept: dict[str, An
     assert metrics['edgewright_drift_items{area="acceptance"}'] == "0"
 
 
+class Busy(LocalSystem):
+    """A device whose podman does not answer in time."""
+
+    def run(self, argv: list[str], timeout_s: float = 30.0) -> Result:
+        if argv[0] == "podman":
+            return Result(124, "", f"no answer within {timeout_s:g} s")
+        return Result(0, "podman\tinstalled\t4\n" if argv[0] == "dpkg-query" else "", "")
+
+
+def test_a_command_without_an_answer_is_an_error_and_no_finding() -> None:
+    at = {
+        **{"unit": "u", "container": "c", "socket": "/none", "default_site": "/none/d", "identity": "/none"},
+        **{"frontend": ["127.0.0.1", 1], "references": {"runtime": "r@d"}},
+    }
+    want = {"runtime": {"at": at, "packages": {"podman": "4"}, "files": {}}}
+    found = watch.look(Busy(), {"want": want, "accepted": {"runtime": {"image": "d"}}})
+    assert (found["drift"], found["items"], found["success"]) == ([], {}, False)
+    assert found["errors"] == ["runtime: TimeoutError: podman container inspect: no answer within 30 s"]
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": "x"}', '{"schema": "edgewright.watch/v1"}'])
 def test_a_damaged_file_is_told_and_nothing_is_written(
     tmp_path: Path, text: str, capsys: pytest.CaptureFixture[str]
