@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The order in which the tests' files go to the workers (`pytest -n 2 --dist loadfile`): machines first.
+"""What holds for all tests: their twins have an owner, and the machines begin first.
+
+A run that is killed leaves its twins behind; the next one, in whatever checkout, ends them by that owner.
+
+The order in which the tests' files go to the workers (`pytest -n 2 --dist loadfile`): machines first.
 
 A virtual machine under emulation keeps one core busy, so the long journeys begin first, each on a worker, and
 all else fills what is left. Within a file the order stays, and a file stays on one worker.
@@ -7,9 +11,12 @@ all else fills what is left. Within a file the order stays, and a file stays on 
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+
+from edgewright.twin.abandoned import OWNER_VARIABLE, mark
 
 # What takes longest begins first.
 _FIRST = (
@@ -22,6 +29,11 @@ _FIRST = (
     "test_twin_vm.py",
     "test_bundle_install.py",
 )
+
+
+def pytest_configure() -> None:
+    """Mark the twins of this run; the workers of one run share the mark of the process that started them."""
+    os.environ.setdefault(OWNER_VARIABLE, mark(os.getpid()))
 
 
 def _rank(item: pytest.Item) -> int:

@@ -22,6 +22,7 @@ from typing import Any
 
 from edgewright.errors import EdgewrightError
 from edgewright.paths import cache_dir
+from edgewright.twin.abandoned import Holder, owner
 from edgewright.twin.disk import DeviceFile, device_files
 from edgewright.twin.image import make_tree
 from edgewright.twin.keys import forget_host_key, locked
@@ -80,7 +81,7 @@ def create_command(spec: TwinSpec, name: str, ulimits: list[str]) -> list[str]:
     return [
         *("create", "--name", name, "--hostname", spec.name, "--systemd=always"),
         *("--network", NETWORK, "--ip", spec.address, "--no-hosts", "--memory", f"{spec.memory_mib}m"),
-        *("--label", f"edgewright.state={spec.state_dir}"),
+        *("--label", f"edgewright.state={spec.state_dir}", "--label", f"edgewright.owner={owner()}"),
         *ulimits,
         *(image_tag(), "/sbin/init"),
     ]
@@ -125,6 +126,7 @@ class ContainerTwin(Twin):
 
     def _start(self) -> None:
         doing = f"starting twin {self.spec.name}"
+        self._free_address(doing)
         if self._inspect() is None:
             container_image(self._say)
             _network()
@@ -132,6 +134,35 @@ class ContainerTwin(Twin):
             run_quiet(podman_command(*create_command(self.spec, self.container, limits(*hard))), doing)
             self._lay_down_files(doing)
         run_quiet(podman_command("start", self.container), doing)
+
+    def _free_address(self, doing: str) -> None:
+        """End a twin of another checkout that has this one's address, where nobody can want it any more.
+
+        Raises:
+            EdgewrightError: somebody may want it; names it.
+        """
+        listed = run_quiet(
+            podman_command("ps", "--filter", f"network={NETWORK}", "--format", "{{.Names}}"), doing
+        ).split()
+        for name in listed:
+            done = subprocess.run(
+                podman_command("container", "inspect", name), capture_output=True, text=True, check=False
+            )
+            if name == self.container or done.returncode != 0:  # the latter: it ended meanwhile
+                continue
+            record = json.loads(done.stdout)[0]
+            networks, labels = record["NetworkSettings"]["Networks"], record["Config"]["Labels"] or {}
+            if networks.get(NETWORK, {}).get("IPAddress") != self.spec.address:
+                continue
+            place = Path(labels.get("edgewright.state", "/nonexistent"))
+            holder = Holder(
+                f"container {name}", place, labels.get("edgewright.owner", ""), f"podman rm -f {name}"
+            )
+            why = holder.abandoned()
+            if not why:
+                raise holder.refusal(doing, f"address {self.spec.address}")
+            self._say(f"{self.spec.name}: ending {holder.name}, which holds {self.spec.address}: {why}")
+            run_quiet(podman_command("rm", "-f", "-t", "0", name), doing)
 
     def _lay_down_files(self, doing: str) -> None:
         """Put the device's own files into the container before its first start."""

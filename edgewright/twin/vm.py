@@ -24,7 +24,7 @@ from pathlib import Path
 
 from edgewright.errors import EdgewrightError, InputError, IntegrityError
 from edgewright.paths import cache_dir
-from edgewright.twin import qemu
+from edgewright.twin import abandoned, qemu
 from edgewright.twin.disk import make_disk
 from edgewright.twin.image import vm_image
 from edgewright.twin.keys import forget_host_key
@@ -109,6 +109,8 @@ class VmTwin(Twin):
         self._boot_from = self.serial_log.stat().st_size if self.serial_log.exists() else 0
         argv = qemu.command(spec, qemu.KVM if kvm else qemu.TCG, code)
         need(argv[0])
+        self._free_port()
+        (spec.directory / abandoned.OWNER_FILE).write_text(abandoned.owner(), encoding="ascii")
         errors = spec.directory / "qemu.log"
         with errors.open("wb") as handle:
             done = subprocess.run(
@@ -120,6 +122,23 @@ class VmTwin(Twin):
             if "forwarding" in said:
                 hint = f"; port {spec.port} of 127.0.0.1 is taken: stop what holds it, or change ansible_port"
             raise EdgewrightError(f"starting twin {spec.name}: QEMU refused: {said}{hint}")
+
+    def _free_port(self) -> None:
+        """End a VM twin of another checkout that has this one's port, where nobody can want it any more.
+
+        Raises:
+            EdgewrightError: somebody may want it; names it.
+        """
+        found = abandoned.vm_holder(self.spec.port)
+        if found is None:
+            return
+        doing = f"starting twin {self.spec.name}"
+        holder, pid = found
+        why = holder.abandoned()
+        if not why:
+            raise holder.refusal(doing, f"port {self.spec.port} of 127.0.0.1")
+        self._say(f"{self.spec.name}: ending {holder.name}, which holds port {self.spec.port}: {why}")
+        abandoned.end(pid, doing)
 
     def _check_disk(self) -> None:
         """Refuse a disk of another architecture, or one whose image is gone from the cache."""

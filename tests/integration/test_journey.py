@@ -114,7 +114,7 @@ def test_second_run_is_one_probe_and_changes_nothing(site: Site) -> None:
     assert run.recap(site.device)["changed"] == 0
     assert run.recap("localhost")["changed"] == 0
     on_device = [name for name in run.tasks_of(site.device) if "Validate" not in name and "twins" not in name]
-    assert on_device == ["Read the device's state once and compare it with what is wanted"]
+    assert on_device == ["Read the state of all devices once and compare it with what is wanted"]
     assert site.boot_id() == boot
     assert site.ssh(FINGERPRINT_OF_DEVICE) == before
     assert len(site.records()) == 1
