@@ -16,7 +16,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
@@ -53,6 +53,7 @@ class Area:
         controller_facts: variable name to (kind, path with variables in braces): digests of the
             controller's own files that `want` needs; see `edgewright.device.controller_facts`.
         of_all: whether its want is made of the wants of all others, and so needs their facts too.
+        why: what it means when an item is otherwise than wanted, by item.
     """
 
     name: str
@@ -60,11 +61,13 @@ class Area:
     drift: Callable[[Have, Want], list[Drift]]
     controller_facts: Mapping[str, tuple[str, str]]
     of_all: bool = False
+    why: Mapping[str, str] = field(default_factory=dict)
 
 
 def _area(name: str, module: Any) -> Area:
     facts = getattr(module, "CONTROLLER_FACTS", {})
-    return Area(name, module.want, module.drift, facts, getattr(module, "OF_ALL", False))
+    why = getattr(module, "_WHY", {})
+    return Area(name, module.want, module.drift, facts, getattr(module, "OF_ALL", False), why)
 
 
 AREAS: tuple[Area, ...] = (

@@ -10,6 +10,9 @@ from __future__ import annotations
 import os
 from typing import Dict, List, NamedTuple, Optional
 
+# Exit status of a command that did not end in time, as timeout(1) gives it.
+NO_ANSWER = 124
+
 
 class Result(NamedTuple):
     """What a command answered: exit status (127: no such program), standard output and error."""
@@ -102,7 +105,7 @@ class LocalSystem(System):
         except FileNotFoundError:
             return Result(127, "", "no such program: " + argv[0])
         except subprocess.TimeoutExpired:
-            return Result(124, "", "no answer within %g s" % timeout_s)
+            return Result(NO_ANSWER, "", "no answer within %g s" % timeout_s)
         except OSError as error:
             return Result(126, "", str(error))
         return Result(
