@@ -21,20 +21,21 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from edgewright.device import runtime
 from edgewright.device.cpulist import format_cpus
 from edgewright.device.drift import Drift, Have, Want
 from edgewright.device.nvidia_lock import SUBJECT, nvidia_answer, waiver_of
+from edgewright.device.places import DEBIAN, places
 from edgewright.device.topology import chosen_cpus
 from edgewright.errors import InputError
-from edgewright.snaps.grade import recorded as recorded_snaps
 
-__all__ = ["AREA", "PACKAGES", "RECEIPT", "drift", "intent", "want"]
+__all__ = ["AREA", "PACKAGES", "RECEIPT", "Subject", "assemble", "drift", "intent", "want"]
 
 AREA = "acceptance"
-RECEIPT = "/var/lib/edgewright/acceptance/receipt.json"
+RECEIPT = places(DEBIAN).receipt
 # rt-tests holds cyclictest.
 PACKAGES = ("rt-tests",)
 
@@ -61,33 +62,89 @@ def want(variables: Mapping[str, Any], profile: Mapping[str, Any], lock: Mapping
     if profile["boot"] == "none":
         return {}
     serving = runtime.want(variables, profile, lock)
-    isolated = chosen_cpus(variables, profile)
     image, models = runtime.locked_images(lock)
-    model = variables.get("acceptance_model") or next(iter(models))
-    if model not in models:
+    recorded = sorted({*runtime.PACKAGES, *PACKAGES, lock["kernel"]["package"]})
+    images = {"runtime": image["digest"], **{name: entry["digest"] for name, entry in models.items()}}
+    return assemble(
+        variables,
+        profile,
+        lock,
+        Subject(
+            serving=serving,
+            models=list(models),
+            kernel=lock["kernel"]["release"],
+            parts={
+                "images": images,
+                # What the record states of packages must stay true: an update of one is a device to be
+                # accepted anew.
+                "packages": {
+                    entry["name"]: entry["version"]
+                    for entry in lock["apt"]["packages"]
+                    if entry["name"] in recorded
+                },
+            },
+            plan={
+                "container": serving["at"]["container"],
+                "packages": recorded,
+                "images": images,
+                "install": runtime.package_versions(lock, PACKAGES),
+            },
+            receipt=RECEIPT,
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is accepted, as one OS has it.
+
+    Attributes:
+        serving: want of the area `runtime`.
+        models: names of the models that are served.
+        kernel: the kernel that shall run, by its release; empty where the machine's own is given.
+        parts: further parts of what is accepted: a change of one asks for a new acceptance.
+        plan: further parts of the plan: what the measuring program reads of the device.
+        receipt: where the receipt lies.
+    """
+
+    serving: Mapping[str, Any]
+    models: list[str]
+    kernel: str
+    parts: Mapping[str, Any]
+    plan: Mapping[str, Any]
+    receipt: str
+
+
+def assemble(
+    variables: Mapping[str, Any], profile: Mapping[str, Any], lock: Mapping[str, Any], accepted: Subject
+) -> dict[str, Any]:
+    """The want of the area, for any OS.
+
+    Raises:
+        InputError: a variable does not allow an acceptance.
+    """
+    isolated = chosen_cpus(variables, profile)
+    model = variables.get("acceptance_model") or accepted.models[0]
+    if model not in accepted.models:
         raise InputError(
-            f"acceptance_model: expected one of {', '.join(models)}, which the lock has, got {model!r}"
+            f"acceptance_model: expected one of {', '.join(accepted.models)}, which the lock has, got"
+            f" {model!r}"
         )
     wanted = intent(variables.get("acceptance_intent"))
-    recorded = sorted({*runtime.PACKAGES, *PACKAGES, lock["kernel"]["package"]})
     accept_inconclusive = variables.get("acceptance_accept_inconclusive")
     if not isinstance(accept_inconclusive, bool):
         raise InputError(
             f"acceptance_accept_inconclusive: expected true or false, got {accept_inconclusive!r}"
         )
+    release = {"name": lock["release"]["name"], "version": lock["release"]["version"]}
     subject = {
-        "release": {"name": lock["release"]["name"], "version": lock["release"]["version"]},
-        "images": {"runtime": image["digest"], **{name: entry["digest"] for name, entry in models.items()}},
-        "kernel": lock["kernel"]["release"],
-        # What the record states of packages must stay true: an update of one is a device to be accepted anew.
-        "packages": {
-            entry["name"]: entry["version"] for entry in lock["apt"]["packages"] if entry["name"] in recorded
-        },
+        "release": release,
+        "kernel": accepted.kernel,
         "cpus": format_cpus(isolated),
-        "files": serving["files"],
+        "files": accepted.serving["files"],
         "intent": wanted,
         "model": model,
-        **recorded_snaps(lock),
+        **accepted.parts,
     }
     # Where nothing on the device is to use the GPU, no stack is put there.
     answer = None if variables.get("nvidia_managed") is False else nvidia_answer(lock, profile)
@@ -96,16 +153,13 @@ def want(variables: Mapping[str, Any], profile: Mapping[str, Any], lock: Mapping
         subject["nvidia"] = {"chosen": dict(answer["chosen"]), "waiver": waiver}
     canonical = json.dumps(subject, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     verdicts = ["pass", "inconclusive"] if accept_inconclusive else ["pass"]
+    serving = accepted.serving
     return {
         "accepted_for": hashlib.sha256(canonical.encode()).hexdigest(),
         "verdict": verdicts,
-        "at": {"receipt": RECEIPT},
+        "at": {"receipt": accepted.receipt},
         "plan": {
-            "release": {
-                **subject["release"],
-                "lock_release_sha256": lock["release"]["sha256"],
-                **recorded_snaps(lock),
-            },
+            "release": {**release, "lock_release_sha256": lock["release"]["sha256"]},
             "profile": profile["name"],
             "waivers": [{"what": SUBJECT, **waiver}] if waiver else [],
             "model": model,
@@ -115,10 +169,7 @@ def want(variables: Mapping[str, Any], profile: Mapping[str, Any], lock: Mapping
             "isolated": bool(isolated) and variables.get("isolation_kind", "isolated") == "isolated",
             "slice": serving["slice"],
             "frontend": serving["at"]["frontend"],
-            "container": serving["at"]["container"],
             "identity": serving["at"]["identity"],
-            "packages": recorded,
-            "images": subject["images"],
             "duration_s": _number(variables, "acceptance_duration_s", 1, MAX_DURATION_S, "seconds"),
             "rate_hz": _number(variables, "acceptance_rate_hz", 0.001, MAX_RATE_HZ, "requests a second"),
             "ready_timeout_s": _number(variables, "runtime_ready_timeout_s", 1, MAX_DURATION_S, "seconds"),
@@ -129,7 +180,7 @@ def want(variables: Mapping[str, Any], profile: Mapping[str, Any], lock: Mapping
             "wakeup_priority": int(
                 _number(variables, "acceptance_wakeup_priority", 1, 99, "SCHED_FIFO priority")
             ),
-            "install": runtime.package_versions(lock, PACKAGES),
+            **accepted.plan,
         },
     }
 

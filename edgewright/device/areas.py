@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The areas of a device's state, in order, and `want` and `drift` over all of them.
 
-This table is the one place that knows every area; `plugins/module_utils/probe.py` is its mirror on
-the device. Pure: no IO.
+This table is the one place that knows every area, and each area's way on each OS (`edgewright_os`);
+`plugins/module_utils/probe.py` is its mirror on the device. A want of another OS than Debian says so in its
+key `os`, by
+which drift and the probe on the device find the same way again. Pure: no IO.
 
 Example:
     want = want_all(variables, profile, lock)
@@ -23,37 +25,73 @@ import yaml
 
 from edgewright.device import (
     acceptance,
+    acceptance_core,
     depot_client,
+    depot_client_core,
     drift_watch,
     identity,
+    identity_core,
     isolation,
+    isolation_core,
     kernel,
+    kernel_core,
     nvidia,
+    nvidia_core,
     runtime,
+    runtime_core,
 )
 from edgewright.device.drift import Drift, Have, Want
 from edgewright.device.lock import for_target
+from edgewright.device.places import DEBIAN, UBUNTU_CORE, chosen_os
 from edgewright.errors import InputError
 from edgewright.snaps.grade import check_inventory
 
-__all__ = ["AREAS", "AREA_NAMES", "Area", "before_after", "choose", "drift_all", "sentence", "want_all"]
+__all__ = [
+    "AREAS",
+    "AREA_NAMES",
+    "Area",
+    "Way",
+    "before_after",
+    "choose",
+    "drift_all",
+    "sentence",
+    "want_all",
+]
 
 # How much of a value a sentence shows; the whole of it is in the drift itself.
 SENTENCE_VALUE_CHARS = 120
 
 
 @dataclass(frozen=True)
-class Area:
-    """One concern of a device's state.
+class Way:
+    """How one OS has an area.
 
     Attributes:
-        name: the noun it shares with its role, its module_utils and its page.
         want: pure function of variables, profile and lock.
         drift: pure function of have and want.
         controller_facts: variable name to (kind, path with variables in braces): digests of the
             controller's own files that `want` needs; see `edgewright.device.controller_facts`.
-        of_all: whether its want is made of the wants of all others, and so needs their facts too.
         why: what it means when an item is otherwise than wanted, by item.
+    """
+
+    want: Callable[[Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]], dict[str, Any]]
+    drift: Callable[[Have, Want], list[Drift]]
+    controller_facts: Mapping[str, tuple[str, str]]
+    why: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Area:
+    """One concern of a device's state: Debian's way, and those of others.
+
+    Attributes:
+        name: the noun it shares with its role, its module_utils and its page.
+        want: Debian's, as in `Way`; so are the next two.
+        drift: see `Way`.
+        controller_facts: see `Way`.
+        of_all: whether its want is made of the wants of all others, and so needs their facts too.
+        why: see `Way`.
+        others: OS to its way, where it is another than Debian's.
     """
 
     name: str
@@ -62,22 +100,34 @@ class Area:
     controller_facts: Mapping[str, tuple[str, str]]
     of_all: bool = False
     why: Mapping[str, str] = field(default_factory=dict)
+    others: Mapping[str, Way] = field(default_factory=dict)
+
+    def way(self, system: str) -> Way:
+        """The area's way on an OS."""
+        return self.others.get(system) or Way(self.want, self.drift, self.controller_facts, self.why)
 
 
-def _area(name: str, module: Any) -> Area:
-    facts = getattr(module, "CONTROLLER_FACTS", {})
-    why = getattr(module, "_WHY", {})
-    return Area(name, module.want, module.drift, facts, getattr(module, "OF_ALL", False), why)
+def _area(name: str, module: Any, core: Any = None) -> Area:
+    way = _way(module)
+    others = {UBUNTU_CORE: _way(core)} if core else {}
+    of_all = getattr(module, "OF_ALL", False)
+    return Area(name, way.want, way.drift, way.controller_facts, of_all, way.why, others)
+
+
+def _way(module: Any) -> Way:
+    facts, why = getattr(module, "CONTROLLER_FACTS", {}), getattr(module, "_WHY", {})
+    return Way(module.want, module.drift, facts, why)
 
 
 AREAS: tuple[Area, ...] = (
-    _area("identity", identity),
-    _area("depot_client", depot_client),
-    _area("kernel", kernel),
-    _area("nvidia", nvidia),
-    _area("isolation", isolation),
-    _area("runtime", runtime),
-    _area("acceptance", acceptance),
+    _area("identity", identity, identity_core),
+    _area("depot_client", depot_client, depot_client_core),
+    _area("kernel", kernel, kernel_core),
+    _area("nvidia", nvidia, nvidia_core),
+    _area("isolation", isolation, isolation_core),
+    _area("runtime", runtime, runtime_core),
+    _area("acceptance", acceptance, acceptance_core),
+    # One way for all: only its places differ.
     _area("drift_watch", drift_watch),
 )
 AREA_NAMES: tuple[str, ...] = tuple(area.name for area in AREAS)
@@ -123,7 +173,8 @@ def want_all(
     seen = lock
     if lock.get("targets"):
         seen = for_target(lock, str(profile["arch"]), variables.get("depot_client_suite"))
-    return {area.name: area.want(variables, profile, seen) for area in choose(names)}
+    system = chosen_os(variables)
+    return {area.name: area.way(system).want(variables, profile, seen) for area in choose(names)}
 
 
 def drift_all(
@@ -139,7 +190,8 @@ def drift_all(
         for side, states in (("have", have), ("want", want)):
             if area.name not in states:
                 raise InputError(f"no drift can be told for area {area.name}: its {side} is missing")
-        drifts += area.drift(have[area.name], want[area.name])
+        wanted = want[area.name]
+        drifts += area.way(str(wanted.get("os", DEBIAN))).drift(have[area.name], wanted)
     return drifts
 
 

@@ -28,7 +28,7 @@ from edgewright.device import identity
 from edgewright.device.drift import Drift, Have, Want
 from edgewright.errors import InputError
 
-__all__ = ["AREA", "CONTROLLER_FACTS", "REPLACED_DIRECTORY", "drift", "explain", "want"]
+__all__ = ["AREA", "CONTROLLER_FACTS", "REPLACED_DIRECTORY", "depot_address", "drift", "explain", "want"]
 
 AREA = "depot_client"
 
@@ -104,6 +104,15 @@ def want(variables: Mapping[str, Any], profile: Mapping[str, Any], lock: Mapping
         "unqualified": [],
         "release": {"sha256": release},
     }
+
+
+def depot_address(variables: Mapping[str, Any]) -> tuple[str, int]:
+    """Host and port of the depot.
+
+    Raises:
+        InputError: `depot_client_url` is not https, a host and a port.
+    """
+    return _depot(variables.get("depot_client_url"))[1:]
 
 
 def _depot(value: object) -> tuple[str, str, int]:

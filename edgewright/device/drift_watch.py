@@ -25,6 +25,14 @@ from typing import Any
 
 from edgewright.device.cpulist import format_cpus, housekeeping
 from edgewright.device.drift import Drift, Have, Want, compare
+from edgewright.device.places import (
+    CORE24_WRITABLE,
+    DEBIAN,
+    UBUNTU_CORE,
+    chosen_os,
+    places,
+    writable_on_core24,
+)
 from edgewright.device.probe_program import kept_path, probe_program
 from edgewright.device.topology import chosen_cpus
 from edgewright.errors import InputError
@@ -43,7 +51,6 @@ MOST_PERIOD_S = 86400
 # Seconds that the model's server has after a boot, where the period is longer.
 AFTER_BOOT_S = 300
 
-DIRECTORY = "/var/lib/edgewright/drift_watch"
 # The report is of this boot, rewritten each period, and no flash memory is worn by it.
 RUN_DIRECTORY = "/run/edgewright/drift_watch"
 UNIT = "edgewright-drift-watch"
@@ -110,19 +117,24 @@ def want(variables: Mapping[str, Any], profile: Mapping[str, Any], lock: Mapping
     """
     period = _period(variables.get(PERIOD))
     program = probe_program()
-    at = {"program": kept_path(program.sha256)}
+    system = chosen_os(variables)
+    where = places(system)
+    # Debian's wants say no OS: they are what devices keep already.
+    os = {} if system == DEBIAN else {"os": system}
+    at = {"program": kept_path(program.sha256, where.probe)}
     if not period:
-        return {"at": at, "period_s": 0, "program": program.sha256, "files": dict.fromkeys(_UNIT_FILES)}
+        return {**os, "at": at, "period_s": 0, "program": program.sha256, "files": dict.fromkeys(_UNIT_FILES)}
     at |= {
-        "want": f"{DIRECTORY}/want.json",
+        "want": f"{where.drift_watch}/want.json",
         "report": f"{RUN_DIRECTORY}/report.json",
-        "metrics": f"{_directory(variables.get(TEXTFILES))}/{METRICS}",
+        "metrics": f"{_directory(variables.get(TEXTFILES), system)}/{METRICS}",
         "timer": f"{UNIT}.timer",
     }
     apart = profile["boot"] != "none"  # a container has no CPUs of its own to set apart
     isolated = chosen_cpus(variables, profile) if apart else None
     affinity = f"CPUAffinity={format_cpus(housekeeping(isolated, profile['cpus']))}\n" if isolated else ""
     return {
+        **os,
         "at": at,
         "period_s": period,
         "program": program.sha256,
@@ -192,10 +204,14 @@ def _why(want: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     from edgewright.device.areas import AREAS  # noqa: PLC0415 - the table imports this module
 
     return {
-        area.name: {item: why for item, why in area.why.items() if item in want[area.name]}
+        area.name: {item: why for item, why in _way(area, want).why.items() if item in want[area.name]}
         for area in AREAS
         if area.name != AREA and want.get(area.name)
     }
+
+
+def _way(area: Any, want: Mapping[str, Any]) -> Any:
+    return area.way(str(want[area.name].get("os", DEBIAN)))
 
 
 def _others(
@@ -203,7 +219,8 @@ def _others(
 ) -> dict[str, Any]:
     from edgewright.device.areas import AREAS  # noqa: PLC0415 - the table imports this module
 
-    return {area.name: area.want(variables, profile, lock) for area in AREAS if area.name != AREA}
+    system = chosen_os(variables)
+    return {area.name: area.way(system).want(variables, profile, lock) for area in AREAS if area.name != AREA}
 
 
 def _period(value: object) -> int:
@@ -218,10 +235,18 @@ def _period(value: object) -> int:
     return int(str(value))
 
 
-def _directory(value: object) -> str:
+def _directory(value: object, system: str) -> str:
     if not isinstance(value, str) or not _PATH.match(value) or ".." in value.split("/"):
         raise InputError(
             f"{TEXTFILES}: expected an absolute path of letters, digits, dots, dashes and _, without a slash"
             f" at its end, got {value!r}"
+        )
+    if system == UBUNTU_CORE and value == places(DEBIAN).textfiles:
+        return places(system).textfiles
+    if system == UBUNTU_CORE and not writable_on_core24(value):
+        raise InputError(
+            f"{TEXTFILES}: {value} can't be written on Ubuntu Core, whose root is read-only: expected a"
+            " directory"
+            f" below one of {', '.join(CORE24_WRITABLE)}"
         )
     return value

@@ -24,6 +24,7 @@ from typing import Any
 
 from edgewright.device import debian_version
 from edgewright.device.drift import Drift, Have, Want
+from edgewright.device.places import DEBIAN, places
 from edgewright.errors import InputError
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "DIRECTORY",
     "bootstrap_packages",
     "drift",
+    "identity",
     "outdated",
     "subject_alt_names",
     "want",
@@ -39,7 +41,7 @@ __all__ = [
 
 AREA = "identity"
 
-DIRECTORY = "/etc/edgewright/identity"
+DIRECTORY = places(DEBIAN).identity
 
 # Facts about files on the controller that `want` needs: variable -> (how, where). The reader of these
 # is the action plugin `device_state`; a missing file gives None.
@@ -139,6 +141,18 @@ def want(variables: Mapping[str, Any], profile: Mapping[str, Any], lock: Mapping
         InputError: a variable is not usable in a certificate.
     """
     del profile
+    wanted = identity(variables)
+    directory = {key: wanted.pop(key) for key in ("directory", "renew_days")}
+    packages = {entry["name"]: entry["version"] for entry in bootstrap_packages(lock)}
+    return {**directory, "packages": packages, **wanted}
+
+
+def identity(variables: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of the want that is the same on every OS.
+
+    Raises:
+        InputError: a variable is not usable in a certificate.
+    """
     name = _text(variables, "identity_name")
     if len(name) > 64 or not _alt_name(name).startswith("DNS:"):
         raise InputError(f"identity_name: expected a host name of at most 64 characters, got {name!r}")
@@ -158,7 +172,6 @@ def want(variables: Mapping[str, Any], profile: Mapping[str, Any], lock: Mapping
     return {
         "directory": DIRECTORY,
         "renew_days": renew_days,
-        "packages": {entry["name"]: entry["version"] for entry in bootstrap_packages(lock)},
         "key": {"mode": "0400", "owner": "_apt", "kind": "ec-p256"},
         "certificate": {
             "subject": f"CN={name},OU=device,O={organisation}",

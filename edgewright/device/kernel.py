@@ -23,7 +23,7 @@ from edgewright.device.drift import Drift, Have, Want, compare
 from edgewright.device.topology import chosen_cpus
 from edgewright.errors import InputError
 
-__all__ = ["AREA", "drift", "isolation_parameters", "want"]
+__all__ = ["AREA", "drift", "isolation_parameters", "parameters", "sysctl_values", "want"]
 
 AREA = "kernel"
 
@@ -82,24 +82,13 @@ def want(variables: Mapping[str, Any], profile: Mapping[str, Any], lock: Mapping
     kernel = lock["kernel"]
     layout = boot_layout(profile["boot"], lock["os"]["suite"], profile["name"])
     tries = _tries(variables.get(TRIES, 3)) if layout.counted else 0
-    cmdline = _cmdline(variables.get("kernel_cmdline") or [])
+    cmdline = parameters(variables, profile)
     isolated = chosen_cpus(variables, profile)
-    ticks = None
-    if _truth(variables.get("kernel_isolation_parameters", True), "kernel_isolation_parameters") and isolated:
-        derived = isolation_parameters(isolated, profile["cpus"])
-        ours = {_name(parameter) for parameter in derived}
-        for parameter in cmdline:
-            if _name(parameter) in ours:
-                raise InputError(
-                    f"kernel_cmdline sets {parameter!r}, which is derived from {CPUS} already: remove it"
-                    " there, or set kernel_isolation_parameters to false and give all such ones yourself"
-                )
-        cmdline = [*derived, *cmdline]
-        ticks = format_cpus(isolated)
+    ticks = format_cpus(isolated) if isolated and variables.get("kernel_isolation_parameters", True) else None
     if tries and all(_name(parameter) != _name(PANIC) for parameter in cmdline):
         # A kernel that stands still is not counted: it must start again by itself.
         cmdline = [*cmdline, PANIC]
-    sysctl = _sysctl(variables.get("kernel_sysctl") or {})
+    sysctl = sysctl_values(variables)
     return {
         "boot": profile["boot"],
         **_next_boot(layout, kernel, cmdline, tries),
@@ -111,6 +100,37 @@ def want(variables: Mapping[str, Any], profile: Mapping[str, Any], lock: Mapping
         "tickless": ticks,
         "at": {"isolated": format_cpus(isolated), "tries": tries, "proven": layout.proven},
     }
+
+
+def parameters(variables: Mapping[str, Any], profile: Mapping[str, Any]) -> list[str]:
+    """Kernel parameters as wanted on every OS: those derived from the CPUs set apart, then the inventory's.
+
+    Raises:
+        InputError: one cannot be, or is given twice.
+    """
+    cmdline = _cmdline(variables.get("kernel_cmdline") or [])
+    isolated = chosen_cpus(variables, profile)
+    derive = _truth(variables.get("kernel_isolation_parameters", True), "kernel_isolation_parameters")
+    if not derive or not isolated:
+        return cmdline
+    derived = isolation_parameters(isolated, profile["cpus"])
+    ours = {_name(parameter) for parameter in derived}
+    for parameter in cmdline:
+        if _name(parameter) in ours:
+            raise InputError(
+                f"kernel_cmdline sets {parameter!r}, which is derived from {CPUS} already: remove it"
+                " there, or set kernel_isolation_parameters to false and give all such ones yourself"
+            )
+    return [*derived, *cmdline]
+
+
+def sysctl_values(variables: Mapping[str, Any]) -> dict[str, str]:
+    """`kernel_sysctl`, checked; values as the kernel writes them.
+
+    Raises:
+        InputError: a key or a value cannot be.
+    """
+    return _sysctl(variables.get("kernel_sysctl") or {})
 
 
 def _next_boot(

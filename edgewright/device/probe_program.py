@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgewright.device.places import DEBIAN, places
 from edgewright.errors import EdgewrightError, UnreachableError
 from edgewright.paths import collection_root
 
@@ -42,8 +43,8 @@ __all__ = [
     "shipped_input",
 ]
 
-# Root's own directory on the device; /var/lib is writable on Debian and on Ubuntu Core alike.
-KEPT_DIRECTORY = "/var/lib/edgewright/probe"
+# Root's own directory on a Debian device; on Ubuntu Core /var/lib is read-only, and `places` names another.
+KEPT_DIRECTORY = places(DEBIAN).probe
 # What the program's own answer, and the loader's "not here", begin with (module_utils/probe_main.py).
 MARK = "EDGEWRIGHT-PROBE/v1 "
 _PACKAGE = "ansible_collections.edgewright.factory.plugins.module_utils"
@@ -174,19 +175,20 @@ def probe_program() -> Program:
     return build(collection_root() / "plugins" / "module_utils")
 
 
-def kept_path(sha256: str) -> str:
-    """Where a device keeps the program of a digest."""
-    return f"{KEPT_DIRECTORY}/{sha256}.py"
+def kept_path(sha256: str, directory: str | None = None) -> str:
+    """Where a device keeps the program of a digest; `directory` is the one of its OS, Debian's when None."""
+    return f"{directory or KEPT_DIRECTORY}/{sha256}.py"
 
 
-def kept_command(python: str, sha256: str) -> str:
+def kept_command(python: str, sha256: str, directory: str | None = None) -> str:
     """Shell command that runs the kept program, or says that it is not there or another.
 
     Args:
         python: the device's interpreter.
         sha256: digest that the program must have.
+        directory: where the device's OS has it; Debian's when None.
     """
-    return _command(python, 0, sha256)
+    return _command(python, 0, sha256, directory)
 
 
 def shipped_command(python: str, program: Program) -> str:
@@ -199,8 +201,8 @@ def shipped_input(program: Program, wants: bytes) -> bytes:
     return program.packed + wants
 
 
-def _command(python: str, size: int, sha256: str) -> str:
-    loader = _LOADER.format(size=size, path=kept_path(sha256), sha256=sha256, mark=MARK)
+def _command(python: str, size: int, sha256: str, directory: str | None = None) -> str:
+    loader = _LOADER.format(size=size, path=kept_path(sha256, directory), sha256=sha256, mark=MARK)
     # -I and -S: neither the environment nor the device's site-packages have a say in what runs.
     return f"{shlex.quote(python)} -I -S -B -c {shlex.quote(loader)}"
 

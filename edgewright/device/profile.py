@@ -37,7 +37,7 @@ __all__ = [
 
 SCHEMA = "edgewright.profile/v1"
 ARCHES = ("amd64", "arm64")
-BOOT_MECHANISMS = ("grub", "extlinux", "firmware", "snapd", "none")
+BOOT_MECHANISMS = ("grub", "extlinux", "firmware", "snapd", "given", "none")
 GPUS = ("none", "nvidia", "tegra")
 _OPTIONAL_NAMES = ("gpu_model", "jetson_module", "topology")
 # Above this a number is a slip of the keyboard, not a device: Linux' own NR_CPUS limit on amd64 is 8192.
@@ -58,7 +58,9 @@ class Profile:
         cpus: logical CPUs, numbered 0 to cpus - 1.
         memory_mib: main memory in MiB.
         boot: what chooses the kernel at power on: `firmware` where the board's own firmware does (Raspberry
-            Pi), `snapd` where snapd manages the boot (Ubuntu Core); `none` where the device has no kernel of
+            Pi), `snapd` where snapd manages the boot (Ubuntu Core), `given` where the kernel is the machine's
+            own and nothing here chooses it (a twin that stands for Ubuntu Core); `none` where the device has
+            no kernel of
             its own.
         gpu: `none`, `nvidia` (a discrete card) or `tegra` (Jetson).
         power_modes: names of the modes that the device's power tool knows; empty when it has none.

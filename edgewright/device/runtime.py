@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from edgewright.device import depot_client, identity
@@ -41,7 +42,7 @@ from edgewright.device.runtime_files import (
 from edgewright.device.topology import chosen_cpus
 from edgewright.errors import InputError
 
-__all__ = ["AREA", "PACKAGES", "drift", "locked_images", "package_versions", "want"]
+__all__ = ["AREA", "PACKAGES", "Serving", "drift", "locked_images", "package_versions", "serving", "want"]
 
 AREA = "runtime"
 
@@ -68,6 +69,45 @@ MIN_REQUEST_BYTES = 1024
 MAX_REQUEST_BYTES = 2**31
 
 
+@dataclass(frozen=True)
+class Serving:
+    """How the model is served, whatever serves it.
+
+    Attributes:
+        listen: address and port of the front end.
+        asked: host and port at which the device asks itself.
+        max_request_bytes: largest request.
+        threads: that one inference uses.
+        start_timeout_s: seconds until a start counts as failed.
+    """
+
+    listen: str
+    asked: list[Any]
+    max_request_bytes: int
+    threads: int
+    start_timeout_s: int
+
+
+def serving(variables: Mapping[str, Any], profile: Mapping[str, Any]) -> Serving:
+    """The role's variables, checked.
+
+    Raises:
+        InputError: one cannot be.
+    """
+    host, port = _listen(variables.get("runtime_listen"))
+    max_bytes = _whole(variables, "runtime_max_request_bytes", MIN_REQUEST_BYTES, MAX_REQUEST_BYTES, "bytes")
+    threads = _whole(
+        variables, "runtime_threads", 0, MAX_THREADS, "threads, or 0 for one on each CPU set apart"
+    )
+    return Serving(
+        listen=f"{host}:{port}",
+        asked=[{"0.0.0.0": "127.0.0.1", "[::]": "::1"}.get(host, host.strip("[]")), port],  # noqa: S104 - compared, not bound
+        max_request_bytes=max_bytes,
+        threads=threads or len(chosen_cpus(variables, profile)) or int(profile["cpus"]),
+        start_timeout_s=_whole(variables, "runtime_start_timeout_s", 5, 3600, "seconds"),
+    )
+
+
 def want(variables: Mapping[str, Any], profile: Mapping[str, Any], lock: Mapping[str, Any]) -> dict[str, Any]:
     """The runtime as it shall be.
 
@@ -87,12 +127,7 @@ def want(variables: Mapping[str, Any], profile: Mapping[str, Any], lock: Mapping
     registry = "{host}:{port}".format_map(depot_client.want(variables, profile, lock)["depot"])
     isolated = chosen_cpus(variables, profile)
     image, models = locked_images(lock)
-    host, port = _listen(variables.get("runtime_listen"))
-    max_bytes = _whole(variables, "runtime_max_request_bytes", MIN_REQUEST_BYTES, MAX_REQUEST_BYTES, "bytes")
-    threads = _whole(
-        variables, "runtime_threads", 0, MAX_THREADS, "threads, or 0 for one on each CPU set apart"
-    )
-    start_timeout_s = _whole(variables, "runtime_start_timeout_s", 5, 3600, "seconds")
+    served = serving(variables, profile)
     slice_name = str(variables.get("isolation_slice"))
     references = {
         "runtime": f"{registry}/{image['name']}@{image['digest']}",
@@ -106,8 +141,8 @@ def want(variables: Mapping[str, Any], profile: Mapping[str, Any], lock: Mapping
         {
             "EDGEWRIGHT_MODELS": "/models",
             "EDGEWRIGHT_SOCKET": "/run/edgewright/server.sock",
-            "EDGEWRIGHT_MAX_REQUEST_BYTES": str(max_bytes),
-            "EDGEWRIGHT_THREADS": str(threads or len(isolated) or profile["cpus"]),
+            "EDGEWRIGHT_MAX_REQUEST_BYTES": str(served.max_request_bytes),
+            "EDGEWRIGHT_THREADS": str(served.threads),
         },
     )
     unit = UnitText(
@@ -117,10 +152,13 @@ def want(variables: Mapping[str, Any], profile: Mapping[str, Any], lock: Mapping
         directory=DIRECTORY,
         container=CONTAINER,
         command=command,
-        start_timeout_s=start_timeout_s,
+        start_timeout_s=served.start_timeout_s,
     )
     frontend = FrontendText(
-        listen=f"{host}:{port}", socket=SOCKET, identity=identity.DIRECTORY, max_request_bytes=max_bytes
+        listen=served.listen,
+        socket=SOCKET,
+        identity=identity.DIRECTORY,
+        max_request_bytes=served.max_request_bytes,
     )
     config, config_generation = frontend_text(frontend)
     return {
@@ -147,7 +185,7 @@ def want(variables: Mapping[str, Any], profile: Mapping[str, Any], lock: Mapping
             "socket": SOCKET,
             "default_site": DEFAULT_SITE,
             "identity": identity.DIRECTORY,
-            "frontend": [{"0.0.0.0": "127.0.0.1", "[::]": "::1"}.get(host, host.strip("[]")), port],  # noqa: S104 - compared, not bound
+            "frontend": served.asked,
             "references": references,
         },
     }

@@ -16,7 +16,16 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-__all__ = ["FrontendText", "UnitText", "frontend_text", "generation", "podman_run", "unit_text"]
+__all__ = [
+    "FrontendText",
+    "UnitText",
+    "frontend_text",
+    "generation",
+    "podman_run",
+    "snap_environment",
+    "snap_frontend_text",
+    "unit_text",
+]
 
 _HEADER = "Written by Edgewright (role runtime); changes made here are undone by the next run."
 
@@ -166,6 +175,41 @@ def frontend_text(frontend: FrontendText) -> tuple[str, str]:
     body = _frontend_body(frontend)
     name = hashlib.sha256(body.encode()).hexdigest()[:16]
     return body.replace("@CONFIG@", name), name
+
+
+# The snap's nginx is given a whole configuration. Its paths are relative to the prefix that the snap starts
+# it with, which it may write. Under snapd's confinement it may neither give files away nor become another
+# user
+# (tried: chown of its temporary directories is refused), so it stays the root of the snap that snapd started.
+_SNAP_FRONTEND = """\
+# {header}
+user root;
+worker_processes 1;
+pid frontend.pid;
+error_log stderr;
+events {{
+    worker_connections 1024;
+}}
+http {{
+client_body_temp_path client_body;
+proxy_temp_path proxy;
+fastcgi_temp_path fastcgi;
+uwsgi_temp_path uwsgi;
+scgi_temp_path scgi;
+{body}}}
+"""
+
+
+def snap_frontend_text(frontend: FrontendText) -> tuple[str, str]:
+    """Text of the snap's nginx.conf, and the name of this text that it gives out with each answer."""
+    whole = _SNAP_FRONTEND.format(header=_HEADER, body=_frontend_body(frontend))
+    name = hashlib.sha256(whole.encode()).hexdigest()[:16]
+    return whole.replace("@CONFIG@", name), name
+
+
+def snap_environment(settings: Mapping[str, str]) -> str:
+    """Text of the settings that the snap's start script reads."""
+    return f"# {_HEADER}\n" + "".join(f"{name}={value}\n" for name, value in sorted(settings.items()))
 
 
 def _frontend_body(frontend: FrontendText) -> str:

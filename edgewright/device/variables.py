@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from edgewright.device import _yaml
+from edgewright.device.places import DEBIAN, UBUNTU_CORE, chosen_os
 from edgewright.errors import InputError
 
 __all__ = [
@@ -42,6 +43,7 @@ SITE_VARIABLES: Mapping[str, str] = {
     "edgewright_state_dir": "state of the site on the controller",
     "edgewright_release_dir": "directory with release.yml and release.lock.yml",
     "edgewright_profile": "name of the device's hardware profile",
+    "edgewright_os": "debian (default) or ubuntu_core: the device's operating system",
     "edgewright_snap_grade": "signed, or dangerous where devices may hold snaps without assertions",
     "edgewright_twin": "the machine that stands in for the device; only for twins",
 }
@@ -57,6 +59,7 @@ PLAYBOOK_VARIABLES: Mapping[str, str] = {
 # Roles that act on the controller; a device's roles are its areas.
 CONTROLLER_ROLES = ("authority", "depot")
 TWIN_KINDS = ("vm", "container", "snapd")
+_TWINS_OF = {DEBIAN: ("vm", "container"), UBUNTU_CORE: ("snapd",)}
 
 _CONTRACTS = "docs/reference/contracts.md"
 
@@ -192,6 +195,11 @@ def site_problems(host: str, variables: Mapping[str, Any], cpus: int | None) -> 
         value = variables.get(name)
         if value is not None and (not isinstance(value, str) or not value):
             problems.append(f"host {host}: {name}: expected a directory, got {value!r}")
+    try:
+        system = chosen_os(variables)
+    except InputError as error:
+        problems.append(f"host {host}: {error}")
+        system = ""
     twin = variables.get("edgewright_twin")
     if twin is None:
         return problems
@@ -201,8 +209,15 @@ def site_problems(host: str, variables: Mapping[str, Any], cpus: int | None) -> 
             f" got {twin!r}"
         )
         return problems
+    kinds = _TWINS_OF.get(system)
+    if kinds and twin["kind"] not in kinds:
+        problems.append(
+            f"host {host}: edgewright_twin.kind is {twin['kind']}, and edgewright_os is {system}: a twin"
+            " of that OS is"
+            f" of kind {' or '.join(kinds)}; correct one of the two"
+        )
     twin_cpus = twin.get("cpus")
-    if twin["kind"] == "vm" and cpus is not None and twin_cpus is not None and twin_cpus != cpus:
+    if twin["kind"] in ("vm", "snapd") and cpus is not None and twin_cpus is not None and twin_cpus != cpus:
         problems.append(
             f"host {host}: edgewright_twin.cpus is {twin_cpus!r}, and its profile says {cpus} CPUs:"
             " give the twin as many, or the host another edgewright_profile"

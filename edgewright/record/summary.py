@@ -23,6 +23,7 @@ def summary(record: Mapping[str, Any]) -> str:
         f"release      {release['name']} {release['version']}, profile {record['profile']}",
         *_snaps(release),
         f"measured     {record['started']} to {record['finished']} (the device's clock)",
+        *_system(device),
         f"kernel       {device['uname']}",
         f"command line {device['cmdline']}",
         f"CPUs         {record['wakeup']['cpus']} in {record['wakeup']['slice']}: partition reads"
@@ -36,6 +37,7 @@ def summary(record: Mapping[str, Any]) -> str:
         for each in record.get("waivers", [])
     ]
     lines += [f"image        {name} {digest}" for name, digest in sorted(device["images"].items())]
+    lines += [f"snap         {_snap(name, snap)}" for name, snap in sorted(device.get("snaps", {}).items())]
     lines += [f"package      {name} {version}" for name, version in sorted(device["packages"].items())]
     lines += ["", *_times("latency", record["latency"], f"p99 <= {record['intent']['latency_p99_ms']:g} ms")]
     late = record["latency"]["late"]
@@ -55,6 +57,24 @@ def summary(record: Mapping[str, Any]) -> str:
         lines += [f"             {reason}" for reason in judged["reasons"]]
     lines += ["", record["statement"]]
     return "\n".join(lines)
+
+
+def _system(device: Mapping[str, Any]) -> list[str]:
+    """The OS, where the record has it, and what only stands in for a part of it."""
+    system = device.get("os")
+    if not system:
+        return []
+    stand_ins = sorted(name for name, snap in device.get("snaps", {}).items() if snap["stand_in"])
+    snapd = f", snapd {device['snapd']}" if device.get("snapd") else ""
+    lines = [f"system       {system['id'] or 'unknown'} {system['version_id']}{snapd}".rstrip()]
+    if stand_ins:
+        lines.append(f"STAND-INS    {', '.join(stand_ins)}: not Canonical's; this is a twin, no Ubuntu Core")
+    return lines
+
+
+def _snap(name: str, snap: Mapping[str, Any]) -> str:
+    digest = f" sha3-384 {snap['sha3_384']}" if snap["sha3_384"] else ""
+    return f"{name} {snap['version']} ({snap['revision']}){digest}"
 
 
 def _snaps(release: Mapping[str, Any]) -> list[str]:

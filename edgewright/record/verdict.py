@@ -71,8 +71,9 @@ def judge_function(plan: Mapping[str, Any], facts: Mapping[str, Any], requests: 
     """Whether the device ran what it should and read what it should.
 
     Args:
-        plan: `images` (wanted digests), `isolated`, `slice`, `expected` (the labels' texts in order).
-        facts: `images` and `partition` as read on the device.
+        plan: `images` and `snaps` (wanted digests), `isolated`, `slice`, `expected` (the labels' texts in
+            order).
+        facts: `images`, `snaps` and `partition` as read on the device.
         requests: `sent`, `errors` (count), `error_examples`, `texts` (per label: text to count).
     """
     bad = []
@@ -80,6 +81,10 @@ def judge_function(plan: Mapping[str, Any], facts: Mapping[str, Any], requests: 
         got = facts["images"].get(name)
         if got != digest:
             bad.append(f"image {name}: the container ran {got or 'none'}, the lock says {digest}")
+    for name, digest in sorted(plan.get("snaps", {}).items()):
+        got = (facts.get("snaps", {}).get(name) or {}).get("sha3_384")
+        if got != digest:
+            bad.append(f"snap {name}: the device has {got or 'none'}, the lock says {digest}")
     if plan["isolated"] and facts["partition"] != "isolated":
         bad.append(f"{plan['slice']}: its partition reads {facts['partition'] or 'nothing'}, not isolated")
     if requests["errors"]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from edgewright.device.places import UBUNTU_CORE, chosen_os
 from edgewright.errors import InputError
 
 __all__ = ["DANGEROUS", "SIGNED", "VARIABLE", "check_inventory", "dangerous", "notice", "recorded"]
@@ -49,12 +50,14 @@ def check_inventory(variables: Mapping[str, Any], lock: Mapping[str, Any]) -> No
         lock: The lock.
 
     Raises:
-        InputError: The variable is neither grade, or the lock has snaps that it does not allow.
+        InputError: The variable is neither grade, the device's OS is none that is known, or the lock has
+        snaps that it does not allow.
     """
     grade = variables.get(VARIABLE, SIGNED)
     if grade not in (SIGNED, DANGEROUS):
         raise InputError(f"{VARIABLE}: expected {SIGNED} or {DANGEROUS}, got {grade!r}")
-    names = dangerous(lock)
+    # Only a device that takes its runtime as snaps holds any.
+    names = dangerous(lock) if chosen_os(variables) == UBUNTU_CORE else []
     if names and grade != DANGEROUS:
         raise InputError(
             f"checking the release's snaps: {', '.join(names)} has no assertion (grade {DANGEROUS} in the "

@@ -28,6 +28,7 @@ from ansible_collections.edgewright.factory.plugins.plugin_utils.host_inputs imp
 from ansible_collections.edgewright.factory.plugins.plugin_utils.side_by_side import waiting
 
 from edgewright.device.areas import AREA_NAMES, Area, before_after, choose, drift_all, sentence, want_all
+from edgewright.device.places import chosen_os, places
 from edgewright.device.probe_program import (
     kept_command,
     parse_answer,
@@ -122,7 +123,7 @@ class ActionModule(ActionBase):
         python = self._python(task_vars)
         program = probe_program()
         wants = json.dumps(want).encode()
-        output = self._command(kept_command(python, program.sha256), wants, host, python)
+        output = self._command(kept_command(python, program.sha256, self._kept), wants, host, python)
         have = parse_answer(output, host)
         if have is None:
             sent = shipped_input(program, wants)
@@ -188,6 +189,7 @@ class ActionModule(ActionBase):
         variables = HostVariables(host, self._templar, task_vars, role_defaults(roles), role_specs(roles))
         profile = host_profile(host, variables, task_vars)
         try:
+            self._kept = places(chosen_os(variables)).probe
             variables.add_controller_facts(areas, self._loader)
             want = want_all(variables, profile.as_dict(), lock, [area.name for area in areas])
             self._site = {
@@ -205,14 +207,16 @@ class ActionModule(ActionBase):
 _OF_A_KERNEL = ("kernel", "isolation", "runtime", "acceptance")
 
 
-def _message(host: str, want: Mapping[str, Mapping[str, Any]], drifted: list[str], items: int) -> str:
+def _message(host: str, want: Mapping[str, Mapping[str, Any]], drifted: list[str], differ: int) -> str:
     """One line for a person, also when there is nothing to do."""
-    if items:
-        return f"{items} item{'s' if items > 1 else ''} differ in {', '.join(drifted)}"
+    if differ:
+        return f"{differ} item{'s' if differ > 1 else ''} differ in {', '.join(drifted)}"
     if len(want) < len(AREA_NAMES):
         return f"no drift in {', '.join(want)}"
     skipped = [name for name in _OF_A_KERNEL if not want[name]]
     if skipped:
         why = "because its profile boots no kernel of its own"
         return f"{host} is as wanted; skipped, {why}: {', '.join(skipped)}"
-    return f"{host} is as wanted, and accepted"
+    items = [f"{area}.{item}" for area in want for item in want[area].get("skipped") or ()]
+    told = f"; skipped, because it cannot show them: {', '.join(items)}" if items else ""
+    return f"{host} is as wanted, and accepted{told}"

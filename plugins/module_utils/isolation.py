@@ -189,7 +189,7 @@ class _Device:
     def quiet_config(self) -> Optional[Dict[str, Any]]:
         """What the quiet-cpus service does at each boot; None where it is not told, or not in JSON."""
         try:
-            loaded = json.loads(self.system.read(QUIET_CONFIG) or "null")
+            loaded = json.loads(self.system.read(self.at.get("quiet_config") or QUIET_CONFIG) or "null")
         except ValueError:
             return None
         return loaded if isinstance(loaded, dict) else None

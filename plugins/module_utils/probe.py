@@ -14,16 +14,38 @@ Reader = Callable[[System, Mapping[str, Any]], Dict[str, Any]]
 _PACKAGE = "ansible_collections.edgewright.factory.plugins.module_utils."
 
 
+# Areas that another OS than Debian has a reader of its own for, by the `os` of the want; elsewhere Debian's
+# reads it.
+_OTHERS = {
+    "ubuntu_core": ("identity", "depot_client", "kernel", "isolation", "runtime"),
+}
+_ENDINGS = {"ubuntu_core": "_core"}
+
+
 def _reader(area: str) -> Reader:
     """The area's `read`, loaded when it is first called: a device pays for the areas that it has."""
 
     def read(system: System, scope: Mapping[str, Any]) -> Dict[str, Any]:
         from importlib import import_module
 
-        found: Dict[str, Any] = import_module(_PACKAGE + area).read(system, scope)
+        found: Dict[str, Any] = import_module(_PACKAGE + module_of(area, scope)).read(system, scope)
         return found
 
     return read
+
+
+def module_of(area: str, scope: Mapping[str, Any]) -> str:
+    """Name of the module that reads an area, for the OS that the want says.
+
+    Raises:
+        ValueError: the want is of an OS that this program does not know.
+    """
+    system = scope.get("os", "debian")
+    if system == "debian":
+        return area
+    if system not in _OTHERS:
+        raise ValueError("no reader for the OS %r: known are debian, %s" % (system, ", ".join(_OTHERS)))
+    return area + _ENDINGS[system] if area in _OTHERS[system] else area
 
 
 READERS: Tuple[Tuple[str, Reader], ...] = (

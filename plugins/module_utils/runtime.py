@@ -77,14 +77,14 @@ def read(system: System, scope: Mapping[str, Any], ask: Optional[Ask] = None) ->
         "image": container.get("image"),
         "models": container.get("models"),
         "generation": container.get("generation"),
-        "slice": _slice(system, container.get("pid")),
-        "cpus": _cpus(system, container.get("pid")),
+        "slice": slice_of(system, container.get("pid")),
+        "cpus": cpus_of(system, container.get("pid")),
         "ready": active and ask(at["socket"], None).status == 200,
         "frontend": {
             "active": frontend_up,
             "enabled": nginx.get("UnitFileState") == "enabled",
             "config": answer.headers.get("edgewright-config"),
-            "certificate_current": _same_certificate(system, at["identity"], answer.certificate),
+            "certificate_current": same_certificate(system, at["identity"], answer.certificate),
             "status": answer.status,
         },
         "stored": stored,
@@ -155,7 +155,7 @@ def _stored(system: System) -> Optional[List[str]]:
     return sorted({reference for image in images for reference in image.get("RepoDigests") or []})
 
 
-def _slice(system: System, pid: Optional[int]) -> Optional[str]:
+def slice_of(system: System, pid: Optional[int]) -> Optional[str]:
     """Slice at the top of the process's cgroup, from `/proc/PID/cgroup`, or None."""
     for line in (system.read("/proc/%d/cgroup" % pid) or "").splitlines() if pid else []:
         match = re.match(r"0::/([^/]+)", line)
@@ -164,14 +164,14 @@ def _slice(system: System, pid: Optional[int]) -> Optional[str]:
     return None
 
 
-def _cpus(system: System, pid: Optional[int]) -> Optional[str]:
+def cpus_of(system: System, pid: Optional[int]) -> Optional[str]:
     """CPUs that the process may run on, in the kernel's notation, or None."""
     text = (system.read("/proc/%d/status" % pid) or "") if pid else ""
     match = re.search(r"^Cpus_allowed_list:\s*(\S+)", text, re.MULTILINE)
     return match.group(1) if match else None
 
 
-def _same_certificate(system: System, identity: str, shown: Optional[bytes]) -> bool:
+def same_certificate(system: System, identity: str, shown: Optional[bytes]) -> bool:
     """Whether nginx shows the leaf certificate that lies on disk now (it reads it only when told to)."""
     leaf = leaf_sha256(system.read(identity + "/device.crt"))
     return shown is not None and hashlib.sha256(shown).hexdigest() == leaf

@@ -8,7 +8,12 @@ here writes: a probe never changes what it reads. Standard library only, Python 
 from __future__ import annotations
 
 import os
-from typing import Dict, List, NamedTuple, Optional
+from typing import Any, Callable, Dict, List, NamedTuple, Optional
+
+# snapd's REST API: https://snapcraft.io/docs/snapd-rest-api
+SNAPD_SOCKET = "/run/snapd.socket"
+SNAPD_TIMEOUT_S = 30.0
+FEED_BYTES = 1024 * 1024
 
 # Exit status of a command that did not end in time, as timeout(1) gives it.
 NO_ANSWER = 124
@@ -43,6 +48,24 @@ class System:
 
     def run(self, argv: List[str], timeout_s: float = 30.0) -> Result:
         """Run a command that only reads."""
+        raise NotImplementedError
+
+    def feed(self, path: str, take: Callable[[bytes], Any]) -> bool:
+        """Give a file's bytes to a function, piece by piece; whether it could be read."""
+        data = self.read_bytes(path)
+        if data is not None:
+            take(data)
+        return data is not None
+
+    def fingerprint(self, path: str) -> Optional[List[int]]:
+        """What changes with a file's bytes: inode, size, time of change. None when there is no such file."""
+        raise NotImplementedError
+
+    def snapd(self, path: str) -> Any:
+        """`result` of what snapd answers to a GET, such as `/v2/system-info`; None when it does not.
+
+        Asks no store: of what is given here snapd knows the answer itself.
+        """
         raise NotImplementedError
 
 
@@ -111,3 +134,43 @@ class LocalSystem(System):
         return Result(
             done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
         )
+
+    def feed(self, path: str, take: Callable[[bytes], Any]) -> bool:
+        try:
+            with open(path, "rb") as stream:
+                for piece in iter(lambda: stream.read(FEED_BYTES), b""):
+                    take(piece)
+        except OSError:
+            return False
+        return True
+
+    def fingerprint(self, path: str) -> Optional[List[int]]:
+        try:
+            info = os.stat(path)
+        except OSError:
+            return None
+        return [info.st_ino, info.st_size, info.st_mtime_ns]
+
+    def snapd(self, path: str) -> Any:
+        import json
+        import socket
+
+        request = "GET %s HTTP/1.0\r\nHost: localhost\r\n\r\n" % path
+        link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            link.settimeout(SNAPD_TIMEOUT_S)
+            link.connect(SNAPD_SOCKET)
+            link.sendall(request.encode())
+            data = b""
+            while True:
+                more = link.recv(65536)
+                if not more:
+                    break
+                data += more
+            head, _, body = data.partition(b"\r\n\r\n")
+            answer = json.loads(body.decode("utf-8", "replace")) if head.split(b" ")[1:2] == [b"200"] else {}
+        except (OSError, ValueError):
+            return None
+        finally:
+            link.close()
+        return answer.get("result") if isinstance(answer, dict) and answer.get("type") == "sync" else None

@@ -24,6 +24,7 @@ from ansible.template import Templar, is_trusted_as_template
 from edgewright.device.areas import AREAS, Area
 from edgewright.device.controller_facts import fact_path, read_fact
 from edgewright.device.lock import load_lock
+from edgewright.device.places import chosen_os
 from edgewright.device.profile import Profile, carried_profiles, load_profile, missing_profile
 from edgewright.device.variables import SITE_VARIABLES, RoleSpec, load_specs
 from edgewright.errors import InputError
@@ -131,8 +132,9 @@ class HostVariables(Mapping[str, Any]):
 
     def add_controller_facts(self, areas: tuple[Area, ...], loader: DataLoader) -> None:
         """Read the digests of the controller's files that these areas declare, as further variables."""
+        system = chosen_os(self)
         for area in AREAS if any(area.of_all for area in areas) else areas:
-            for name, (kind, expression) in area.controller_facts.items():
+            for name, (kind, expression) in area.way(system).controller_facts.items():
                 path = Path(loader.path_dwim(fact_path(name, expression, self)))
                 self._values[name] = read_fact(name, kind, path)
 

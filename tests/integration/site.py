@@ -60,6 +60,8 @@ class Site:
         device: name of the one device.
         ssh_port: forwarded port of the twin, on loopback.
         depot_port: port of this site's depot, on loopback.
+        twin: kind of the twin.
+        own: further variables of the device.
 
     As a context manager it is created at the start, and its twin and depot are stopped at the end.
     """
@@ -68,6 +70,8 @@ class Site:
     device: str
     ssh_port: int
     depot_port: int
+    twin: str = "vm"
+    own: dict[str, Any] = field(default_factory=dict)
     runs: int = field(default=0)
 
     @property
@@ -103,11 +107,12 @@ class Site:
                 "ansible_port": self.ssh_port,
                 "edgewright_profile": "x86_vm",
                 "edgewright_twin": {
-                    "kind": "vm",
+                    "kind": self.twin,
                     "cpus": 4,
                     "memory_mib": 2048,
                     "depot_port": self.depot_port,
                 },
+                **self.own,
             },
         )
         self.take_in()
@@ -215,7 +220,7 @@ class Site:
 
     def boots(self) -> int:
         """How many times a kernel started on this twin, by its serial console."""
-        return VmTwin(TwinSpec(self.device, "vm", self.state, self.ssh_port)).boots()
+        return VmTwin(TwinSpec(self.device, self.twin, self.state, self.ssh_port)).boots()
 
     def records(self) -> list[dict[str, Any]]:
         """The device's records, oldest first."""

@@ -17,6 +17,7 @@ Standard library only, Python 3.9 and later.
 from __future__ import annotations
 
 import array
+import base64
 import binascii
 import hashlib
 import http.client
@@ -270,7 +271,12 @@ class Wakeup:
             "--property=LimitMEMLOCK=infinity",
             "--property=StandardOutput=null",
         ]
-        command += ["cyclictest", "--quiet", "--mlockall", "--priority={}".format(plan["wakeup_priority"])]
+        command += [
+            plan.get("cyclictest", "cyclictest"),
+            "--quiet",
+            "--mlockall",
+            "--priority={}".format(plan["wakeup_priority"]),
+        ]
         command += [f"--threads={len(cpus)}", "--affinity=" + plan["cpus"]]
         command += ["--interval={}".format(plan["wakeup_interval_us"]), "--distance=0"]
         command += ["--duration={}".format(max(1, round(plan["duration_s"])))]
@@ -391,11 +397,19 @@ def _out(argv: list[str]) -> str | None:
 def facts(plan: dict[str, Any]) -> dict[str, Any]:
     """What the device is while it is measured, as read on it."""
     group = "{}/{}".format(CGROUPS, plan["slice"])
-    container = _container(plan["container"])
+    snapd = "server" in plan
+    container = {"pid": _main_pid(plan["server"])} if snapd else _container(plan["container"])
     pid = container.pop("pid", None)
     uname = os.uname()
-    versions = _out(["dpkg-query", "-W", "-f", "${Package}\t${Version}\n"] + plan["packages"]) or ""
+    versions = ""
+    if plan["packages"]:
+        versions = _out(["dpkg-query", "-W", "-f", "${Package}\t${Version}\n"] + plan["packages"]) or ""
+    of_snapd = (
+        {"snaps": snaps(plan["snaps"]), "snapd": _snapd("/v2/system-info").get("version")} if snapd else {}
+    )
     return {
+        **of_snapd,
+        "os": _os(),
         "uname": " ".join([uname.sysname, uname.nodename, uname.release, uname.version, uname.machine]),
         "kernel": uname.release,
         "realtime": _text("/sys/kernel/realtime") == "1",
@@ -412,6 +426,68 @@ def facts(plan: dict[str, Any]) -> dict[str, Any]:
         "clocksource": _text("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
         "clock_synchronised": _out(["timedatectl", "show", "--property=NTPSynchronized", "--value"]),
     }
+
+
+class SnapdConnection(http.client.HTTPConnection):
+    """A connection to snapd's own socket."""
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(REQUEST_TIMEOUT_S)
+        self.sock.connect("/run/snapd.socket")
+
+
+def _snapd(path: str) -> Any:
+    """What snapd answers, nothing where it does not; it is asked for what it knows itself, so no store is."""
+    connection = SnapdConnection("localhost")
+    try:
+        connection.request("GET", path)
+        answer = json.loads(connection.getresponse().read())
+    except (OSError, http.client.HTTPException, ValueError):
+        return {}
+    finally:
+        connection.close()
+    return answer.get("result") or {}
+
+
+def snaps(wanted: dict[str, str], directory: str = "/var/lib/snapd/snaps") -> dict[str, Any]:
+    """The active snaps of the device: those of the plan with the digest of their bytes as they are now."""
+    found: dict[str, Any] = {}
+    for snap in _snapd("/v2/snaps") or []:
+        if snap.get("status") != "active":
+            continue
+        name, revision = snap["name"], str(snap["revision"])
+        entry: dict[str, Any] = {"revision": revision, "version": str(snap.get("version"))}
+        entry["type"] = snap.get("type")
+        # What only stands in for a snap that can't be had says so itself, in its summary.
+        entry["stand_in"] = str(snap.get("summary", "")).startswith("A stand-in")
+        entry["sha3_384"] = _sha3_384(f"{directory}/{name}_{revision}.snap") if name in wanted else None
+        found[name] = entry
+    return found
+
+
+def _sha3_384(path: str) -> str | None:
+    """Of a file, as a snap-revision assertion writes it."""
+    digest = hashlib.sha3_384()
+    try:
+        with Path(path).open("rb") as stream:
+            for piece in iter(lambda: stream.read(1024 * 1024), b""):
+                digest.update(piece)
+    except OSError:
+        return None
+    return base64.urlsafe_b64encode(digest.digest()).decode()
+
+
+def _os() -> dict[str, str]:
+    """Which OS it is, by its own file."""
+    text = _text("/etc/os-release") or ""
+    values = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+    return {key: values.get(key.upper(), "").strip('"') for key in ("id", "version_id")}
+
+
+def _main_pid(unit: str) -> int | None:
+    text = _out(["systemctl", "show", "--property=MainPID", "--value", unit])
+    return int(text) if text and text.isdigit() and text != "0" else None
 
 
 def _container(name: str) -> dict[str, Any]:

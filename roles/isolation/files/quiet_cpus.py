@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Keeps interrupts, workqueues and kernel threads off the CPUs that are set apart, and holds their speed.
 
-Runs at each boot and at each reload of edgewright-quiet-cpus.service, from /etc/edgewright/quiet-cpus.json:
+Runs at each boot and at each reload of edgewright-quiet-cpus.service, from the file that it is given or
+/etc/edgewright/quiet-cpus.json:
 
     {"isolated": "2-3", "housekeeping": "0-1", "governor": "performance"}
 
@@ -160,11 +161,12 @@ def quieten(machine: Machine, config: dict[str, Any]) -> tuple[dict[str, dict[st
 
 
 def main() -> int:
+    file = sys.argv[1] if len(sys.argv) > 1 else CONFIG
     try:
-        config = json.loads(Path(CONFIG).read_text(encoding="utf-8"))
+        config = json.loads(Path(file).read_text(encoding="utf-8"))
         refused, faults = quieten(Machine(), config)
     except (OSError, ValueError, KeyError) as error:
-        print(f"quiet-cpus: cannot use {CONFIG}: {error!r}; apply the role isolation again", file=sys.stderr)
+        print(f"quiet-cpus: cannot use {file}: {error!r}; apply the role isolation again", file=sys.stderr)
         return 1
     told = Path(REFUSED)
     told.parent.mkdir(parents=True, exist_ok=True)

@@ -169,7 +169,7 @@ def test_names_that_a_profile_has_none_of_are_left_out() -> None:
         ("gpu_model: t4", "gpu_model: NVIDIA T4", "gpu_model: expected a name such as t4"),
         ("gpu_model: t4", "gpu_model: 4", "gpu_model: expected a name such as t4"),
         ("gpu_model: t4", "jetson_module: p3767-0003", "jetson_module is 'p3767-0003' where gpu is 'nvidia'"),
-        ("boot: grub", "boot: bios", "boot: expected one of grub, extlinux, firmware, snapd, none"),
+        ("boot: grub", "boot: bios", "boot: expected one of grub, extlinux, firmware, snapd, given, none"),
     ],
 )
 def test_a_wrong_name_of_hardware_is_refused(old: str, new: str, message: str) -> None:

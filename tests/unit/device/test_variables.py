@@ -157,6 +157,18 @@ SITE = {
         4,
         ["kind: vm or container or snapd, got {'kind': 'wm'}"],
     ),
+    "a twin of the other OS": (
+        {"edgewright_twin": {"kind": "vm"}, "edgewright_os": "ubuntu_core"},
+        4,
+        ["edgewright_twin.kind is vm, and edgewright_os is ubuntu_core"],
+    ),
+    "a snapd twin for Debian": ({"edgewright_twin": {"kind": "snapd"}}, 4, ["of kind vm or container"]),
+    "both fit": ({"edgewright_twin": {"kind": "snapd"}, "edgewright_os": "ubuntu_core"}, 4, []),
+    "no such OS": (
+        {"edgewright_os": "ubuntu-core"},
+        4,
+        ["expected debian or ubuntu_core, got 'ubuntu-core'"],
+    ),
     "a text": ({"edgewright_twin": "vm"}, 4, ["expected a mapping with kind"]),
     "no directory": ({"edgewright_state_dir": "", "edgewright_release_dir": 7}, 4, ["got ''", "got 7"]),
 }

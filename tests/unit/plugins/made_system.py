@@ -7,6 +7,7 @@ system = MadeSystem({"/proc/cmdline": "root=U ro"}, {("uname", "-r"): "6.1.0"})
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from ansible_collections.edgewright.factory.plugins.module_utils.system import Result, System
 
@@ -19,13 +20,24 @@ class MadeSystem(System):
     Args:
         files: path to text.
         commands: words to what is printed; every other command is not there.
+        answers: path of snapd's API to what it answers; without any, no snapd is there.
     """
 
     def __init__(
-        self, files: Mapping[str, str], commands: Mapping[tuple[str, ...], str] | None = None
+        self,
+        files: Mapping[str, str],
+        commands: Mapping[tuple[str, ...], str] | None = None,
+        answers: Mapping[str, Any] | None = None,
     ) -> None:
         self.files = dict(files)
         self.commands = dict(commands or {})
+        self.answers = dict(answers or {})
+
+    def fingerprint(self, path: str) -> list[int] | None:
+        return [1, len(self.files[path]), hash(self.files[path])] if path in self.files else None
+
+    def snapd(self, path: str) -> Any:
+        return self.answers.get(path)
 
     def read(self, path: str) -> str | None:
         return self.files.get(path)

@@ -268,13 +268,15 @@ def test_the_bill_of_materials_names_snaps(tmp_path: Path) -> None:
 
 def test_release_inventory_and_record_say_dangerous_alike() -> None:
     lock = {"snaps": [{"name": "own-tool", "grade": "dangerous"}, {"name": "reader", "grade": "signed"}]}
+    core = {"edgewright_os": "ubuntu_core"}
     with pytest.raises(InputError, match="own-tool has no assertion"):
-        want_all({}, {}, lock, ["identity"])
+        want_all(core, {}, lock, ["identity"])
+    check_inventory({}, lock)  # a Debian device holds no snaps
     with pytest.raises(InputError, match="expected signed or dangerous, got 'Dangerous'"):
         check_inventory({"edgewright_snap_grade": "Dangerous"}, {})
     with pytest.raises(InputError, match="expected signed or dangerous"):
         check_inventory({"edgewright_snap_grade": ["dangerous"]}, {})
-    check_inventory({"edgewright_snap_grade": "dangerous"}, lock)
+    check_inventory({**core, "edgewright_snap_grade": "dangerous"}, lock)
     assert recorded(lock) == {"snaps": {"grade": "dangerous", "without_assertions": ["own-tool"]}}
     assert recorded({"snaps": [lock["snaps"][1]]}) == {}
 

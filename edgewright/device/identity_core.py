@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Area `identity` on Ubuntu Core: the same key, certificate and root in another place, and no packages.
+
+Pure: no IO. The key is root's own: no apt has to read it, and the snap's front end reads it as root. One
+item more
+than on Debian:
+
+    snapd    whether snapd runs the device: without it this is no Ubuntu Core, and nothing else is begun
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from edgewright.device import identity
+from edgewright.device.drift import Drift, Have, Want, compare
+from edgewright.device.places import UBUNTU_CORE, places
+
+__all__ = ["AREA", "CONTROLLER_FACTS", "drift", "want"]
+
+AREA = identity.AREA
+CONTROLLER_FACTS = identity.CONTROLLER_FACTS
+
+_WHY = {
+    "snapd": "no snapd answers on this device, so it is no Ubuntu Core: give it its OS, or correct"
+    " edgewright_os",
+}
+
+
+def want(variables: Mapping[str, Any], profile: Mapping[str, Any], lock: Mapping[str, Any]) -> dict[str, Any]:
+    """The identity that a device shall have; see `edgewright.device.identity.want`.
+
+    Raises:
+        InputError: a variable is not usable in a certificate.
+    """
+    del profile, lock
+    wanted = identity.identity(variables)
+    return {
+        "os": UBUNTU_CORE,
+        "snapd": True,
+        **wanted,
+        "directory": places(UBUNTU_CORE).identity,
+        "key": {**wanted["key"], "owner": "root"},
+    }
+
+
+def drift(have: Have, want: Want) -> list[Drift]:
+    """What differs, as on Debian; a device without snapd first."""
+    return [*compare(AREA, have, want, _WHY), *identity.drift(have, {**want, "packages": {}})]
