@@ -31,6 +31,7 @@ bench: setup ## Measure, and write benchmarks/RESULTS*.md
 	python benchmarks/modules.py
 	python benchmarks/fleet.py
 	python benchmarks/stack.py
+	python benchmarks/realtime.py
 
 readmes: setup ## Write the variable tables of the roles' READMEs from their argument specs
 	python scripts/role_readme.py

@@ -5,8 +5,9 @@ The devices are sshd processes with roots of their own (tests/integration/sshd_d
 roles
 leave them: an identity, a depot and the kept probe. The same state, as a list of settings, is held by a plain
 role (one task a setting), by the same role under mitogen, and by pyinfra, each with its documented fast
-settings. All take turns in one run, so that a busy machine slows all of them. Wall seconds, and CPU seconds
-of the controller and of the devices apart. Writes `benchmarks/RESULTS-fleet.md`, losing cases too.
+settings. All take turns in one run, so that a busy machine slows all of them. The floor is measured beside
+them: one ssh command a device that starts python3 and does nothing. Wall seconds, and CPU seconds of the
+controller and of the devices apart. Writes `benchmarks/RESULTS-fleet.md`, losing cases too.
 
     python benchmarks/fleet.py [--devices 1,10,20,50] [--repeats 3]
 
@@ -17,7 +18,10 @@ needs them. Needs root, for the devices' namespaces.
 from __future__ import annotations
 
 import argparse
+import configparser
 import datetime
+import os
+import re
 import resource
 import shutil
 import statistics
@@ -44,6 +48,8 @@ from tests.integration.sshd_devices import SshdFleet, missing_tools  # noqa: E40
 RESULTS = ROOT / "benchmarks" / "RESULTS-fleet.md"
 PEERS = ("ansible-core==2.19.14", "mitogen==0.3.54", "pyinfra==3.10.0")
 FORKS = 20
+# The machine's load over the last minute, after each run.
+LOADS: list[float] = []
 # What Edgewright's probe reads of this state, one by one; the peers' settings are counted as they are listed.
 PROBE_ITEMS = 29
 
@@ -140,6 +146,21 @@ def task(number: int, setting: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+# One ssh command a device, as many at a time as there are forks; no Ansible. Arguments: inventory, options.
+_FLOOR = """
+import shlex, subprocess, sys
+from concurrent.futures import ThreadPoolExecutor
+import yaml
+devices = yaml.safe_load(open(sys.argv[1]))["devices"]
+shared, options = devices["vars"], shlex.split(sys.argv[2])
+def one(port):
+    argv = ["ssh", *options, *shlex.split(shared["ansible_ssh_common_args"]), "-p", str(port), "-l", "root"]
+    argv += ["-i", shared["ansible_ssh_private_key_file"], shared["ansible_host"]]
+    argv.append("/usr/bin/python3 -I -S -c 1")
+    subprocess.run(argv, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+with ThreadPoolExecutor(FORKS) as pool:
+    list(pool.map(one, [host["ansible_port"] for host in devices["hosts"].values()]))
+"""
 _DEPLOY = """
 from pyinfra import host
 from pyinfra.operations import apt, files
@@ -183,6 +204,9 @@ def lay_out(fleet: SshdFleet, where: Path) -> int:
     ]
     (where / "inventory.py").write_text(f"devices = {hosts!r}\n")
     (where / "deploy.py").write_text(_DEPLOY)
+    (where / "floor.py").write_text(_FLOOR.replace("FORKS", str(FORKS)))
+    role = {"hosts": "devices", "gather_facts": False, "roles": ["edgewright.factory.drift_watch"]}
+    (where / "role.yml").write_text(yaml.safe_dump([role], sort_keys=False))
     return len(first)
 
 
@@ -191,7 +215,11 @@ def ways(fleet: SshdFleet, where: Path) -> list[Way]:
     programs, inventory = peers(), ["-i", str(fleet.inventory)]
     ours = str(Path(sys.executable).parent / "ansible-playbook")
     theirs = str(programs / "ansible-playbook")
-    plain = {"ANSIBLE_CALLBACKS_ENABLED": "ansible.builtin.default", "ANSIBLE_FORKS": str(FORKS)}
+    plain = {
+        "ANSIBLE_CALLBACKS_ENABLED": "ansible.builtin.default",
+        "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default",
+        "ANSIBLE_FORKS": str(FORKS),
+    }
     mitogen = subprocess.run(
         [programs / "python", "-c", "import ansible_mitogen; print(ansible_mitogen.__path__[0])"],
         capture_output=True,
@@ -205,6 +233,7 @@ def ways(fleet: SshdFleet, where: Path) -> list[Way]:
     }
     converge = [ours, *inventory, "playbooks/converge_devices.yml"]
     site = [ours, *inventory, "site.yml"]
+    floor = [sys.executable, str(where / "floor.py"), str(fleet.inventory / "hosts.yml")]
     pyinfra = [str(programs / "pyinfra"), "-y", "--parallel", str(FORKS), "inventory.py", "deploy.py"]
     return [
         Way("Edgewright, converge_devices.yml, cold", converge, {}),
@@ -212,9 +241,18 @@ def ways(fleet: SshdFleet, where: Path) -> list[Way]:
         Way("Edgewright, site.yml, cold", site, {}),
         Way("Edgewright, site.yml, warm", site, {}, warm=True),
         Way("pyinfra", pyinfra, {}),
+        Way("floor: ssh and python3, cold", [*floor, _ssh_options()], {}),
+        Way("floor: ssh and python3, cold, OpenSSH's own key exchange", [*floor, ""], {}),
         Way("plain role, mitogen", [theirs, *inventory, str(where / "plain.yml")], with_mitogen, most=20),
         Way("plain role", [theirs, *inventory, str(where / "plain.yml")], plain, most=20),
     ]
+
+
+def _ssh_options() -> str:
+    """`ssh_args` of the checkout's configuration, without those that keep a connection."""
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.read(ROOT / "ansible.cfg")
+    return re.sub(r"-o Control\S+", "", parser["ssh_connection"]["ssh_args"])
 
 
 def measure(fleet: SshdFleet, way: Way, where: Path) -> Cost:
@@ -232,9 +270,12 @@ def measure(fleet: SshdFleet, way: Way, where: Path) -> Cost:
         check=False,
         stdin=subprocess.DEVNULL,
     )
+    LOADS.append(os.getloadavg()[0])
     cost = Cost(time.monotonic() - begun, _children_s() - controller, _devices_s(fleet) - devices)
     text = done.stdout + done.stderr
-    if done.returncode != 0 or (way.name != "pyinfra" and text.count("changed=0") < len(fleet.devices)):
+    if done.returncode != 0 or (
+        not way.name.startswith(("pyinfra", "floor")) and text.count("changed=0") < len(fleet.devices)
+    ):
         raise SystemExit(f"{way.name} failed, or changed something:\n{text[-4000:]}")
     return cost
 
@@ -260,7 +301,7 @@ def _parts(cost: Cost) -> tuple[float, float, float]:
 
 
 def page(
-    results: dict[int, dict[str, list[Cost]]], count: int, changed: dict[str, Cost], command: str
+    results: dict[int, dict[str, list[Cost]]], count: int, changed: dict[str, list[Cost]], command: str
 ) -> str:
     """The page of results, as Markdown."""
     lines = [
@@ -274,11 +315,14 @@ def page(
         f"* Peers: {', '.join(PEERS)}; {FORKS} devices at a time; pipelining and kept connections where"
         " there are",
         "* Cold: no connection from before; warm: those of the run before. pyinfra keeps none between runs.",
-        "* Medians; all ways took turns. The wall times are those of this machine and of what else ran on"
-        " it.",
+        "* Medians; all ways took turns.",
+        f"* Load over the runs: {min(LOADS):.0f} to {max(LOADS):.0f}, median {statistics.median(LOADS):.0f},"
+        f" on {os.cpu_count()} cores; where it is far above them, other work ran beside, and of wall times"
+        " only the ratios mean something.",
+        "* The floor does nothing on a device but start python3 by one ssh command, without Ansible.",
         "",
     ]
-    for devices, ways_costs in results.items():
+    for devices, ways_costs in sorted(results.items()):
         base = median(ways_costs["pyinfra"]).wall_s
         lines += [
             f"## {devices} device{'s' if devices > 1 else ''}",
@@ -295,23 +339,29 @@ def page(
             )
         lines.append("")
     if changed:
-        base = changed["pyinfra"].wall_s
+        base = median(changed["pyinfra"]).wall_s
         lines += [
-            "## One changed setting on each of 20 devices (the kept probe is gone)",
+            "## One changed setting on each of 20 devices",
             "",
-            "| | wall s | of pyinfra's | controller CPU s | CPU s a device |",
-            "|---|---|---|---|---|",
+            "The kept probe is gone, as with a new version of Edgewright. The playbook has it put back side"
+            " by side; the role alone, as where more than that differs, does it device by device.",
+            "",
+            "| | wall s | of pyinfra's | controller CPU s | CPU s a device | runs |",
+            "|---|---|---|---|---|---|",
         ]
-        for name, cost in changed.items():
+        for name, costs in changed.items():
+            cost = median(costs)
             lines.append(
                 f"| {name} | {cost.wall_s:.2f} | {cost.wall_s / base:.2f} | {cost.controller_s:.2f}"
-                f" | {cost.device_s / 20:.3f} |"
+                f" | {cost.device_s / 20:.3f} | {len(costs)} |"
             )
         lines.append("")
     return "\n".join([*lines, *targets(results, changed, count), ""])
 
 
-def targets(results: dict[int, dict[str, list[Cost]]], changed: dict[str, Cost], count: int) -> list[str]:
+def targets(
+    results: dict[int, dict[str, list[Cost]]], changed: dict[str, list[Cost]], count: int
+) -> list[str]:
     """What was aimed at, and what came out, lost ones too."""
     devices = 20 if 20 in results else max(results)
     cost = {name: median(costs) for name, costs in results[devices].items()}
@@ -327,27 +377,37 @@ def targets(results: dict[int, dict[str, list[Cost]]], changed: dict[str, Cost],
             1, ("site.yml cold, of the plain role's wall time", cold.wall_s / cost["plain role"].wall_s, 0.05)
         )
     if changed:
-        ours = changed["Edgewright, converge_devices.yml"].wall_s
-        rows.append(("one changed setting, of pyinfra's wall time", ours / changed["pyinfra"].wall_s, 0.6))
+        ours, theirs = median(changed["Edgewright, converge_devices.yml"]), median(changed["pyinfra"])
+        rows.append(("one changed setting, of pyinfra's wall time", ours.wall_s / theirs.wall_s, 0.6))
     lines = [f"## Aims, with {devices} devices", "", "| | measured | aim | |", "|---|---|---|---|"]
     for name, got, aim in rows:
         lines.append(f"| {name} | {got:.2f} | {aim:g} | {'reached' if got <= aim else '**missed**'} |")
     return lines
 
 
-def change_one(fleet: SshdFleet, where: Path) -> dict[str, Cost]:
-    """Take the kept probe away from every device and have it put back, by each of the fast ways."""
+def change_one(fleet: SshdFleet, where: Path, repeats: int) -> dict[str, list[Cost]]:
+    """Take the kept probe away from every device and have it put back, by each of the fast ways in turn."""
     path = next(iter(fleet.wants("d01")["drift_watch"]["at"].values()))
-    found = {}
-    for way in ways(fleet, where):
-        if way.name not in ("Edgewright, converge_devices.yml, cold", "pyinfra"):
-            continue
-        for device in fleet.devices.values():
-            device.run(f"rm {path}")
-        name = way.name.removesuffix(", cold")
-        found[name] = _changing(fleet, way, where)
-        for device in fleet.devices.values():
-            assert probe_program().sha256 in device.run(f"sha256sum {path}"), f"{name} did not put it back"  # noqa: S101
+    chosen = {
+        way.name.removesuffix(", cold"): way
+        for way in ways(fleet, where)
+        if way.name in ("Edgewright, converge_devices.yml, cold", "pyinfra")
+    }
+    argv = [chosen["Edgewright, converge_devices.yml"].command[0], "-i", str(fleet.inventory)]
+    chosen["Edgewright, the role drift_watch alone"] = Way("role", [*argv, str(where / "role.yml")], {})
+    found: dict[str, list[Cost]] = {}
+    for number in range(repeats):
+        for name, way in chosen.items():
+            if number and way.name == "role":
+                continue
+            for device in fleet.devices.values():
+                device.run(f"rm {path}")
+            cost = _changing(fleet, way, where)
+            found.setdefault(name, []).append(cost)
+            print(f"bench: one changed setting: {name}: {cost.wall_s:.2f} s", flush=True)
+            for device in fleet.devices.values():
+                kept = device.run(f"sha256sum {path}")
+                assert probe_program().sha256 in kept, f"{name} did not put it back"  # noqa: S101
     return found
 
 
@@ -370,7 +430,7 @@ def _changing(fleet: SshdFleet, way: Way, where: Path) -> Cost:
 
 def run_size(
     devices: int, repeats: int, changing: bool
-) -> tuple[dict[str, list[Cost]], int, dict[str, Cost]]:
+) -> tuple[dict[str, list[Cost]], int, dict[str, list[Cost]]]:
     """Measure all ways on one number of devices."""
     with (
         tempfile.TemporaryDirectory(prefix="edgewright-bench-") as name,
@@ -391,7 +451,7 @@ def run_size(
                     f"{way.name}: {cost.wall_s:.2f} s, controller {cost.controller_s:.2f}, devices"
                     f" {cost.device_s:.2f}"
                 )
-        changed = change_one(fleet, Path(name) / "peers") if changing else {}
+        changed = change_one(fleet, Path(name) / "peers", repeats) if changing else {}
         return costs, count, changed
 
 
@@ -406,7 +466,7 @@ def main() -> int:
         print(f"bench: fleet skipped: this machine lacks {', '.join(missing)}")
         return 0
     results: dict[int, dict[str, list[Cost]]] = {}
-    changed: dict[str, Cost] = {}
+    changed: dict[str, list[Cost]] = {}
     for devices in map(int, arguments.devices.split(",")):
         costs, count, found = run_size(devices, arguments.repeats, changing=devices == 20)
         results[devices] = costs

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 
 __all__ = ["cache_dir", "collection_root"]
 
 
+@functools.cache
 def collection_root() -> Path:
     """Root of the collection `edgewright.factory`: holds `roles/`, `plugins/`, `runtime/src/`.
 

@@ -43,6 +43,7 @@ from edgewright.depot.keys import ReleaseKey
 from edgewright.depot.progress import Progress, human_bytes, say
 from edgewright.depot.trees import Linked, Tree
 from edgewright.errors import InputError, IntegrityError
+from edgewright.modules.parts import Shipped, shipped_modules
 from edgewright.paths import cache_dir
 from edgewright.release.documents import LOCK_FILE, RELEASE_FILE, load_lock, load_release
 from edgewright.release.licences import refuse_expired
@@ -149,7 +150,7 @@ def _build(job: _Job, writer: StickWriter) -> BundleResult:
     depot, contents = _contents(tree, job.store)
     blobs = _blobs(contents, job.chunk_bytes)
     installer = _installer(job, job.moment + LIFETIME)
-    documents = _documents(job, installer)
+    documents = _documents(job, installer, shipped_modules(job.lock, depot, job.store))
     index = BundleIndex(
         release=job.lock["release"]["name"],
         version=job.lock["release"]["version"],
@@ -251,10 +252,14 @@ def _blobs(contents: Mapping[str, bytes | Path], chunk_bytes: int) -> dict[str, 
     return {digest: found.get(digest) or Blob(size) for digest, size in sizes.items()}
 
 
-def _documents(job: _Job, installer: Mapping[str, bytes | Path]) -> dict[str, bytes]:
+def _documents(
+    job: _Job, installer: Mapping[str, bytes | Path], shipped: Mapping[str, Shipped]
+) -> dict[str, bytes]:
     from edgewright.bundle.documents import make  # noqa: PLC0415 - pulls in what only building needs
 
-    made = make(job.release, job.lock, job.release_dir, job.store, job.keys, job.moment, installer)
+    made = make(
+        *(job.release, job.lock, job.release_dir, job.store, job.keys, job.moment, installer), shipped
+    )
     own = {name: (job.release_dir / name).read_bytes() for name in (RELEASE_FILE, LOCK_FILE)}
     return dict(sorted({**made, **own}.items()))
 

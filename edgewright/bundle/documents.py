@@ -23,6 +23,7 @@ from edgewright.bundle.provenance import sign_statement, statement, verify_state
 from edgewright.bundle.sbom import make_sbom
 from edgewright.depot.blobs import BlobStore, sha256_bytes
 from edgewright.errors import InputError, IntegrityError
+from edgewright.modules.parts import Shipped
 from edgewright.paths import cache_dir
 from edgewright.release.documents import LOCK_FILE
 from edgewright.release.ocitar import canonical_json
@@ -44,6 +45,7 @@ def make(  # noqa: PLR0917 - what a build has at hand, in its order
     keys: KeySet,
     signed_at: datetime,
     installer: Mapping[str, bytes | Path] | None = None,
+    shipped: Mapping[str, Shipped] | None = None,
 ) -> dict[str, bytes]:
     """Make a bundle's documents.
 
@@ -55,6 +57,7 @@ def make(  # noqa: PLR0917 - what a build has at hand, in its order
         keys: The release key signs the provenance; the model key lies in the same directory.
         signed_at: The lock's own moment.
         installer: What a bare controller starts with, by name from the stick's top.
+        shipped: Packages of kernel modules as devices get them, by file name.
 
     Returns:
         `sbom.cdx.json`, `provenance.json`, and for each model `models/NAME/model.sig` and `model.pub`.
@@ -75,10 +78,13 @@ def make(  # noqa: PLR0917 - what a build has at hand, in its order
         signing = beside.submit(_models, images, store, key, public)
         memory = cache_dir() / "bills" / f"{lock['release']['name']}.json"
         parts = carried(installer or {})
-        documents = {SBOM: make_sbom(release, lock, lock_sha256, store, signed_at, parts, memory=memory)}
+        made = make_sbom(
+            *(release, lock, lock_sha256, store, signed_at, parts), memory=memory, shipped=shipped
+        )
+        documents = {SBOM: made}
         documents |= signing.result()
     byproducts = {name: sha256_bytes(data) for name, data in documents.items()}
-    return documents | {PROVENANCE: _provenance(statement(lock, lock_sha256, byproducts), keys)}
+    return documents | {PROVENANCE: _provenance(statement(lock, lock_sha256, byproducts, shipped), keys)}
 
 
 def _models(

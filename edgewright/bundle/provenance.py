@@ -28,6 +28,7 @@ from securesystemslib.signer import Key, Signer
 import edgewright
 from edgewright.bundle import dsse
 from edgewright.errors import IntegrityError
+from edgewright.modules.parts import Shipped, module_entries
 from edgewright.release.documents import LOCK_FILE, RELEASE_FILE
 from edgewright.release.ocitar import canonical_json
 
@@ -45,7 +46,10 @@ _WHAT = "the provenance"
 
 
 def statement(
-    lock: Mapping[str, Any], lock_sha256: str, byproducts: Mapping[str, str] | None = None
+    lock: Mapping[str, Any],
+    lock_sha256: str,
+    byproducts: Mapping[str, str] | None = None,
+    shipped: Mapping[str, Shipped] | None = None,
 ) -> dict[str, Any]:
     """What is stated of a lock's bundle.
 
@@ -53,6 +57,7 @@ def statement(
         lock: The lock.
         lock_sha256: Of its file, in hex.
         byproducts: sha256 in hex of other documents that the build made, by name.
+        shipped: Packages of kernel modules as devices get them, by file name; as the lock has them without.
 
     Returns:
         The statement, as the specification's JSON.
@@ -60,7 +65,7 @@ def statement(
     release = lock["release"]
     definition = BuildDefinition(
         build_type=BUILD_TYPE,
-        resolved_dependencies=[found.pb for found in _dependencies(lock)],
+        resolved_dependencies=[found.pb for found in _dependencies(lock, shipped or {})],
     )
     definition.external_parameters.update(
         {
@@ -77,7 +82,7 @@ def statement(
     )
     predicate = Provenance(build_definition=definition, run_details=details)
     made = Statement(
-        [found.pb for found in _subjects(lock, lock_sha256)],
+        [found.pb for found in _subjects(lock, lock_sha256, shipped or {})],
         PREDICATE_TYPE,
         json_format.MessageToDict(predicate),
     )
@@ -151,17 +156,22 @@ def verify_statement(
     return told
 
 
-def _subjects(lock: Mapping[str, Any], lock_sha256: str) -> Iterator[ResourceDescriptor]:
+def _subjects(
+    lock: Mapping[str, Any], lock_sha256: str, shipped: Mapping[str, Shipped]
+) -> Iterator[ResourceDescriptor]:
     yield _resource(name=LOCK_FILE, sha256=lock_sha256)
     for image in lock["images"]:
         here = image["platform"] == f"linux/{lock['os']['arch']}"
         name = image["name"] if here else f"{image['name']} for {image['platform']}"
         yield _resource(name=name, sha256=image["digest"].removeprefix("sha256:"))
-    for entry in lock.get("modules", []):
-        yield _resource(name=entry["filename"], sha256=entry["sha256"])
+    for entry in module_entries(lock):
+        found = shipped.get(entry["filename"])
+        yield _resource(name=entry["filename"], sha256=found.sha256 if found else entry["sha256"])
+        for path, digest in found.modules.items() if found else []:
+            yield _resource(name=path, sha256=digest)
 
 
-def _dependencies(lock: Mapping[str, Any]) -> list[ResourceDescriptor]:
+def _dependencies(lock: Mapping[str, Any], shipped: Mapping[str, Shipped]) -> list[ResourceDescriptor]:
     """Everything that went in, once each, in order of name."""
     found = {
         (RELEASE_FILE, lock["release"]["sha256"]): _resource(
@@ -171,7 +181,7 @@ def _dependencies(lock: Mapping[str, Any]) -> list[ResourceDescriptor]:
     targets = [lock, *lock.get("targets", [])]
     debs = [deb for part in targets for deb in part["apt"]["packages"]]
     debs += [deb for image in lock["images"] for deb in image.get("debs", [])]
-    debs += [deb for entry in lock.get("modules", []) for deb in entry["debs"]]
+    debs += [deb for entry in module_entries(lock) for deb in entry["debs"]]
     wheels = [wheel for part in targets for wheel in part["python"]["wheels"]]
     wheels += [image["wheel"] for image in lock["images"] if "wheel" in image]
     snaps = lock.get("snaps", [])
@@ -179,6 +189,10 @@ def _dependencies(lock: Mapping[str, Any]) -> list[ResourceDescriptor]:
     for entry in [*debs, *wheels, *lock.get("files", []), *snaps]:
         name = entry.get("filename") or entry["name"]
         found[name, entry["sha256"]] = _resource(name, entry["sha256"], entry.get("url", ""))
+    for filename, package in shipped.items():
+        if package.signer:  # what was signed is made of the package that the lock names
+            name, digest = f"{filename} before signing", package.unsigned_sha256
+            found[name, digest] = _resource(name, digest)
     for image in lock["images"]:
         origin = image.get("from", {})
         digest = origin.get("sha256") or origin.get("digest") or origin.get("id")

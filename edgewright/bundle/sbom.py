@@ -40,6 +40,7 @@ from edgewright.bundle.carried import Carried
 from edgewright.bundle.needs import deb_needs, wheel_needs
 from edgewright.depot.blobs import BlobStore
 from edgewright.errors import EdgewrightError
+from edgewright.modules.parts import Shipped, module_entries
 from edgewright.release.supplied import SCHEME, is_supplied
 from edgewright.release.wheels import normal_name
 from edgewright.snaps.release import image_debs, snap_debs
@@ -67,6 +68,7 @@ def make_sbom(  # noqa: PLR0917 - what a build has at hand, in its order
     installer: Sequence[Carried] = (),
     *,
     memory: Path | None = None,
+    shipped: Mapping[str, Shipped] | None = None,
 ) -> bytes:
     """Write the bill of materials of a bundle: of its lock, and of its installer.
 
@@ -77,6 +79,7 @@ def make_sbom(  # noqa: PLR0917 - what a build has at hand, in its order
         store: Holds the packages and wheels, which say what they need.
         signed_at: The lock's own moment.
         installer: Parts of what a bare controller starts with; none where the bundle carries no installer.
+        shipped: Packages of kernel modules as devices get them, by file name; as the lock has them without.
         memory: Where the last bill's lines are remembered; all are made anew without.
 
     Returns:
@@ -96,7 +99,7 @@ def make_sbom(  # noqa: PLR0917 - what a build has at hand, in its order
         ),
     )
     bill = Bill(Memory(memory, _made_by()), SPEC_VERSION)
-    _fill(bill, root, release, lock, store, installer)
+    _fill(bill, root, release, lock, store, installer, shipped or {})
     head = json.loads(BY_SCHEMA_VERSION[SPEC_VERSION](bom).output_as_string())
     head = {name: value for name, value in head.items() if name not in _LONG}
     fault = _fault(bill.unproven(head))
@@ -162,7 +165,13 @@ def _told(fault: object) -> str:
 
 
 def _fill(  # noqa: PLR0917 - what a bill is filled from
-    bom: Bill, root: Line, release: Entry, lock: Entry, store: BlobStore, installer: Sequence[Carried]
+    bom: Bill,
+    root: Line,
+    release: Entry,
+    lock: Entry,
+    store: BlobStore,
+    installer: Sequence[Carried],
+    shipped: Mapping[str, Shipped],
 ) -> None:
     """Add every component, and who needs whom."""
     components: dict[str, Line] = {}
@@ -188,9 +197,8 @@ def _fill(  # noqa: PLR0917 - what a bill is filled from
     components |= {  # a supplied package or wheel is told of as what it is
         f"file:{entry['name']}": _file(entry) for entry in lock.get("files", []) if "kind" not in entry
     }
-    for entry in lock.get("modules", []):  # as it is before it is signed: that digest is the lock's
-        told = {"name": entry["filename"], **{key: entry[key] for key in ("version", "size", "sha256")}}
-        components[entry["filename"]] = _file(told)
+    for entry in module_entries(lock):
+        components[entry["filename"]] = _modules(_as_shipped(entry, shipped.get(entry["filename"])))
     components |= {f"snap:{entry['name']}": _snap(entry) for entry in lock.get("snaps", [])}
     images = [_image(image) for image in lock["images"]]
     for component in [*components.values(), *images]:
@@ -409,6 +417,27 @@ def _snaps_of(bom: Bill, image: Entry, component: Line, lock: Entry, components:
         if snap.get("image") == image["digest"]:
             own = [components[deb["filename"]] for deb in snap_debs(image)]
             bom.register_dependency(components[f"snap:{snap['name']}"], [component, *own])
+
+
+def _as_shipped(entry: Entry, shipped: Shipped | None) -> Entry:
+    """What a bill tells of a package of kernel modules: as devices get it, where that is known."""
+    told = {"name": entry["filename"], **{key: entry[key] for key in ("version", "size", "sha256")}}
+    if shipped is None:
+        return told
+    signed = {"unsigned_sha256": entry["sha256"], "signer_sha256": shipped.signer} if shipped.signer else {}
+    return told | {"size": shipped.size, "sha256": shipped.sha256, "modules": dict(shipped.modules)} | signed
+
+
+@line
+def _modules(entry: Entry) -> Component:
+    """A package of kernel modules; each module by its digest as it lies on a device."""
+    made = _file(entry).make()
+    for name in ("unsigned_sha256", "signer_sha256"):
+        made.properties.update(_facts(entry, name))
+    made.properties.update(
+        _properties({f"sha256:{path}": told for path, told in entry.get("modules", {}).items()})
+    )
+    return made
 
 
 @line

@@ -39,11 +39,12 @@ def add(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
 def _build(args: argparse.Namespace) -> int:
     from edgewright.depot.blobs import BlobStore  # noqa: PLC0415 - other commands start without it
     from edgewright.errors import InputError  # noqa: PLC0415
+    from edgewright.modules.parts import module_entries  # noqa: PLC0415
     from edgewright.modules.ship import ship_modules  # noqa: PLC0415
     from edgewright.release.documents import load_lock  # noqa: PLC0415
 
     lock, _ = load_lock(args.release_dir)
-    if not lock.get("modules"):
+    if not module_entries(lock):
         raise InputError(
             f"building modules: the lock in {args.release_dir} has none; add `modules:` to release.yml and "
             "lock "

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`edgewright release`: resolve a release into its lock, and tell two locks apart."""
+"""`edgewright release`: resolve a release into its lock, tell two locks apart, unpack what is supplied."""
 
 from __future__ import annotations
 
@@ -49,6 +49,29 @@ def add(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
     diff.add_argument("new", type=Path, metavar="NEW", help="the other")
     diff.add_argument("--json", action="store_true", help="for programs: schema edgewright.lock-diff/v1")
     diff.set_defaults(run=_diff)
+    unpack = verbs.add_parser(
+        "unpack", help="take packages out of a local repository package, to supply them (kind: deb)"
+    )
+    unpack.add_argument("file", type=Path, metavar="FILE", help="such as nv-tensorrt-local-repo-....deb")
+    unpack.add_argument(
+        "--take",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a package to take out, such as libnvinfer10 or 'libnvinfer*'; without any, they are listed",
+    )
+    unpack.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("supplied"),
+        metavar="DIR",
+        help="where they go (supplied/ below the working directory)",
+    )
+    unpack.add_argument(
+        "--key", type=Path, metavar="KEY", help="the maker's OpenPGP key, got another way: must have signed"
+    )
+    unpack.set_defaults(run=_unpack)
 
 
 def _lock(args: argparse.Namespace) -> int:
@@ -84,4 +107,27 @@ def _diff(args: argparse.Namespace) -> int:
     )
     found = diff_locks(old, new)
     print(json.dumps(found.as_json(), indent=1) if args.json else found.table())
+    return 0
+
+
+def _unpack(args: argparse.Namespace) -> int:
+    from edgewright.depot.progress import human_bytes  # noqa: PLC0415 - see _lock
+    from edgewright.release.localrepo import LocalRepository  # noqa: PLC0415
+
+    found = LocalRepository.open(args.file, args.key)
+    print(
+        f"{args.file}: {len(found.packages)} packages, their index "
+        + (f"signed by the key in {args.key}" if found.signed else "held to no key (--key KEY)")
+    )
+    if not args.take:
+        for each in found.packages:
+            print(f"  {each.name} {each.version} {each.arch}, {human_bytes(each.size)}")
+        return 0
+    taken = found.take(args.take, args.output)
+    print("files:  # for release.yml; path from its directory, and each file's own licence")
+    for each in taken:
+        print(f"  - name: {each.filename}")
+        print(f"    kind: deb\n    path: {args.output.name}/{each.filename}\n    version: '{each.version}'")
+        print(f"    sha256: {each.sha256}\n    licence: LicenseRef-NVIDIA-SLA")
+        print("    waiver: {who: NAME, why: REASON, until: DATE}")
     return 0

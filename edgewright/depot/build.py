@@ -26,7 +26,8 @@ from edgewright.depot.manifest import DEPOT_FILE, LAYOUT, describe_depot, load_d
 from edgewright.depot.progress import Progress, human_bytes, say
 from edgewright.depot.trees import Linked, Tree, apt_tree, files_tree, oci_tree, pypi_tree, write_tree
 from edgewright.errors import InputError, IntegrityError
-from edgewright.modules.ship import mok_file, ship_modules
+from edgewright.modules.parts import module_entries
+from edgewright.modules.ship import mok_file, with_modules
 from edgewright.release.documents import load_lock, load_release
 from edgewright.release.lock import ensure_images, fetch_sources, stale_images
 from edgewright.snaps.depot import snaps_tree
@@ -120,9 +121,7 @@ def make_tree(
         _drop_damaged(lock, store)
     fetch_sources(lock, release, store, everything=True)
     ensure_images(lock, release, release_dir, store)
-    modules = ship_modules(lock, store, key.directory)
-    if modules:
-        lock = {**lock, "apt": {**lock["apt"], "packages": [*lock["apt"]["packages"], *modules]}}
+    lock = with_modules(lock, store, key.directory)
     served = apt_tree(lock, key, store) | pypi_tree(lock) | oci_tree(lock, store)
     return served | files_tree(lock) | snaps_tree(lock) | mok_file(lock, key.directory)
 
@@ -214,8 +213,8 @@ def _drop_damaged(lock: Mapping[str, Any], store: BlobStore) -> None:
         *(wheel["sha256"] for part in targets for wheel in part["python"]["wheels"]),
         *(image["wheel"]["sha256"] for image in lock["images"] if "wheel" in image),
         *(entry["sha256"] for entry in lock.get("files", [])),
-        *(entry["sha256"] for entry in lock.get("modules", [])),
-        *(deb["sha256"] for entry in lock.get("modules", []) for deb in entry["debs"]),
+        *(entry["sha256"] for entry in module_entries(lock)),
+        *(deb["sha256"] for entry in module_entries(lock) for deb in entry["debs"]),
         *(entry["sha256"] for entry in lock.get("snaps", [])),
         *(entry["assertions"]["sha256"] for entry in lock.get("snaps", []) if "assertions" in entry),
     ]

@@ -71,11 +71,13 @@ class Way:
         drift: pure function of have and want.
         controller_facts: variable name to (kind, path with variables in braces): digests of the
             controller's own files that `want` needs; see `edgewright.device.controller_facts`.
+        why: what it means when an item is otherwise than wanted, by item.
     """
 
     want: Callable[[Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]], dict[str, Any]]
     drift: Callable[[Have, Want], list[Drift]]
     controller_facts: Mapping[str, tuple[str, str]]
+    why: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ class Area:
         drift: see `Way`.
         controller_facts: see `Way`.
         of_all: whether its want is made of the wants of all others, and so needs their facts too.
+        why: see `Way`.
         others: OS to its way, where it is another than Debian's.
     """
 
@@ -96,22 +99,24 @@ class Area:
     drift: Callable[[Have, Want], list[Drift]]
     controller_facts: Mapping[str, tuple[str, str]]
     of_all: bool = False
+    why: Mapping[str, str] = field(default_factory=dict)
     others: Mapping[str, Way] = field(default_factory=dict)
 
     def way(self, system: str) -> Way:
         """The area's way on an OS."""
-        return self.others.get(system) or Way(self.want, self.drift, self.controller_facts)
+        return self.others.get(system) or Way(self.want, self.drift, self.controller_facts, self.why)
 
 
 def _area(name: str, module: Any, core: Any = None) -> Area:
     way = _way(module)
     others = {UBUNTU_CORE: _way(core)} if core else {}
     of_all = getattr(module, "OF_ALL", False)
-    return Area(name, way.want, way.drift, way.controller_facts, of_all, others)
+    return Area(name, way.want, way.drift, way.controller_facts, of_all, way.why, others)
 
 
 def _way(module: Any) -> Way:
-    return Way(module.want, module.drift, getattr(module, "CONTROLLER_FACTS", {}))
+    facts, why = getattr(module, "CONTROLLER_FACTS", {}), getattr(module, "_WHY", {})
+    return Way(module.want, module.drift, facts, why)
 
 
 AREAS: tuple[Area, ...] = (

@@ -23,8 +23,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from edgewright.device.cpulist import VARIABLE as CPUS
-from edgewright.device.cpulist import format_cpus, housekeeping, isolated_cpus
+from edgewright.device.cpulist import format_cpus, housekeeping
 from edgewright.device.drift import Drift, Have, Want, compare
 from edgewright.device.places import (
     CORE24_WRITABLE,
@@ -35,6 +34,7 @@ from edgewright.device.places import (
     writable_on_core24,
 )
 from edgewright.device.probe_program import kept_path, probe_program
+from edgewright.device.topology import chosen_cpus
 from edgewright.errors import InputError
 
 __all__ = ["AREA", "OF_ALL", "SCHEMA", "drift", "kept_want", "want", "want_digest"]
@@ -48,6 +48,8 @@ PERIOD = "drift_watch_period_s"
 TEXTFILES = "drift_watch_textfile_directory"
 LEAST_PERIOD_S = 10
 MOST_PERIOD_S = 86400
+# Seconds that the model's server has after a boot, where the period is longer.
+AFTER_BOOT_S = 300
 
 # The report is of this boot, rewritten each period, and no flash memory is worn by it.
 RUN_DIRECTORY = "/run/edgewright/drift_watch"
@@ -89,8 +91,8 @@ Description=Edgewright compares this device with what was accepted, every {perio
 
 [Timer]
 # Of the clock that nobody sets: a device in an air gap may not know the time. After a boot the model's server
-# has some minutes to come up before its absence is told.
-OnBootSec=300s
+# has some minutes to come up before its absence is told, but no longer than one period.
+OnBootSec={after_boot}s
 OnUnitActiveSec={period}s
 AccuracySec=1s
 
@@ -129,7 +131,7 @@ def want(variables: Mapping[str, Any], profile: Mapping[str, Any], lock: Mapping
         "timer": f"{UNIT}.timer",
     }
     apart = profile["boot"] != "none"  # a container has no CPUs of its own to set apart
-    isolated = isolated_cpus(variables.get(CPUS), profile["cpus"], profile["name"]) if apart else None
+    isolated = chosen_cpus(variables, profile) if apart else None
     affinity = f"CPUAffinity={format_cpus(housekeeping(isolated, profile['cpus']))}\n" if isolated else ""
     return {
         **os,
@@ -141,7 +143,7 @@ def want(variables: Mapping[str, Any], profile: Mapping[str, Any], lock: Mapping
             _UNIT_FILES[0]: _SERVICE.format(
                 sha256=program.sha256, program=at["program"], want=at["want"], affinity=affinity
             ),
-            _UNIT_FILES[1]: _TIMER.format(period=period),
+            _UNIT_FILES[1]: _TIMER.format(period=period, after_boot=min(period, AFTER_BOOT_S)),
         },
         "timer": {"enabled": True, "active": True, "stale": False},
         "fresh": True,
@@ -192,8 +194,24 @@ def kept_want(
         "at": {key: want[AREA]["at"][key] for key in ("report", "metrics")},
         "want": {area: want[area] for area in want if area != AREA},
         "accepted": {area: have[area] for area in have if area != AREA and area not in drifted},
+        "why": _why(want),
     }
     return json.dumps(kept, indent=1, sort_keys=True) + "\n"
+
+
+def _why(want: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """What it means when an item is otherwise, of the areas that want something."""
+    from edgewright.device.areas import AREAS  # noqa: PLC0415 - the table imports this module
+
+    return {
+        area.name: {item: why for item, why in _way(area, want).why.items() if item in want[area.name]}
+        for area in AREAS
+        if area.name != AREA and want.get(area.name)
+    }
+
+
+def _way(area: Any, want: Mapping[str, Any]) -> Any:
+    return area.way(str(want[area.name].get("os", DEBIAN)))
 
 
 def _others(

@@ -105,9 +105,10 @@ def for_target(lock: Mapping[str, Any], arch: str, suite: object = None) -> Mapp
             f" {suite or 'of any suite'} on {arch}, it has {there}: add it to targets of release.yml and run"
             " `edgewright release lock`, or correct the device's profile"
         )
-    own = {key: chosen[0][key] for key in ("os", "kernel", "apt", "python") if key in chosen[0]}
+    own = {key: chosen[0][key] for key in ("os", "kernel", "apt", "python", "modules") if key in chosen[0]}
     images = [image for image in lock["images"] if image.get("platform") == f"linux/{arch}"]
-    return {**{key: value for key, value in lock.items() if key != "targets"}, **own, "images": images}
+    shared = {key: value for key, value in lock.items() if key not in {"targets", "modules"}}
+    return {**shared, **own, "images": images}
 
 
 def _check_texts(where: str, part: object, keys: tuple[str, ...], again: str) -> None:

@@ -94,7 +94,7 @@ def locked_stack(lock: Mapping[str, Any], profile: Mapping[str, Any], modules_fr
         for deb in target["apt"]["packages"]
         if re.match(OURS, str(deb["name"]))
     }
-    packages |= _built(lock, target["kernel"]["release"])
+    packages |= _built(target, target["kernel"]["release"])
     packages |= _supplied(lock.get("files") or [], profile["arch"], target["os"]["suite"])
     if modules_from == "depot":
         packages = {name: text for name, text in packages.items() if not _BUILT_ON_DEVICE.search(name)}
@@ -112,9 +112,9 @@ def _target(lock: Mapping[str, Any], named: str, own: str, where: str, again: st
     raise InputError(f"{where}: target {named!r} is none of the lock's ({own} and its targets); {again}")
 
 
-def _built(lock: Mapping[str, Any], kernel: str) -> dict[str, str]:
+def _built(target: Mapping[str, Any], kernel: str) -> dict[str, str]:
     """Packages of kernel modules that the bundle was built with, for this kernel."""
-    entries = lock.get("modules")
+    entries = target.get("modules")
     return {
         str(entry["package"]): str(entry["version"])
         for entry in (entries if isinstance(entries, list) else [])

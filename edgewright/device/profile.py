@@ -14,6 +14,7 @@ Example:
 from __future__ import annotations
 
 import difflib
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -139,6 +140,8 @@ def load_profile(name: object, directories: Sequence[Path]) -> Profile:
     )
 
 
+# A fleet asks for few profiles, many times. What it gives out cannot be changed.
+@functools.lru_cache(maxsize=32)
 def parse_profile(name: str, text: str, source: str) -> Profile:
     """Check and build a profile from its YAML text.
 

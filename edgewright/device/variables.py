@@ -51,6 +51,8 @@ SITE_VARIABLES: Mapping[str, str] = {
 PLAYBOOK_VARIABLES: Mapping[str, str] = {
     "edgewright_devices": "hosts that the playbooks converge; the group devices when not set",
     "edgewright_controller": "hosts that the playbooks prepare; the group controller when not set",
+    "edgewright_fleet": "which devices are as wanted, and what was read of the others; set by the playbooks",
+    "edgewright_fleet_after": "the same at a run's end; set by the playbooks",
     "edgewright_state": "what the playbooks' first probe returned; set by them",
     "edgewright_state_after": "what the playbooks' last probe returned; set by them",
 }

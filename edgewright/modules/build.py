@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import platform
 import shutil
 import tempfile
 import time
@@ -23,14 +22,16 @@ from typing import Any
 
 from edgewright.depot.blobs import BlobStore, sha256_bytes, sha256_file
 from edgewright.depot.progress import say
-from edgewright.errors import InputError, IntegrityError, MissingToolError
+from edgewright.errors import InputError, IntegrityError
 from edgewright.modules.debpack import Member, write_deb
+from edgewright.modules.host import ensure_runs
 from edgewright.modules.modinfo import read_modinfo, vermagic_release
 from edgewright.modules.tree import (
     SCRIPT,
     Dkms,
     Kernel,
     check_compiler,
+    check_preemption,
     read_dkms,
     remove_tree,
     run_dkms,
@@ -50,6 +51,7 @@ __all__ = [
     "control_fields",
     "module_directory",
     "scripts",
+    "sweep",
 ]
 
 _RECIPE = 1
@@ -123,7 +125,6 @@ def build_modules(entry: Mapping[str, Any], store: BlobStore) -> Built:
         MissingToolError: A program is not installed.
     """
     check_headers(entry)
-    _check_host(entry)
     key = build_key(entry)
     place = cache_dir() / "modules"
     place.mkdir(parents=True, exist_ok=True)
@@ -132,10 +133,13 @@ def build_modules(entry: Mapping[str, Any], store: BlobStore) -> Built:
         kept = _kept(note, store)
         if kept is not None:
             return kept
-        _sweep(place, key)
+        emulated = ensure_runs(entry["arch"], f"building {entry['package']}")
+        sweep(place, key)
         work = Path(tempfile.mkdtemp(prefix=f".{key}.", suffix=".work", dir=place))
         start = time.monotonic()
         say(f"building {entry['package']} {entry['version']} in a clean tree (kept in the cache)")
+        if emulated:
+            say(f"NOTICE: the compiler is one of {entry['arch']} and runs emulated here: many times slower")
         try:
             made = _build(entry, store, work)
             size = made.stat().st_size
@@ -150,19 +154,13 @@ def build_modules(entry: Mapping[str, Any], store: BlobStore) -> Built:
     return Built(digest, size, cached=False)
 
 
-def _check_host(entry: Mapping[str, Any]) -> None:
-    """Refuse another architecture's modules: the compiler in the tree runs on this host."""
-    here = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
-    if entry["arch"] != here:
-        raise MissingToolError(
-            f"building {entry['package']}: its compiler is one of {entry['arch']}, this host is {here}; "
-            "lock and "
-            f"build the release on an {entry['arch']} host"
-        )
+def sweep(place: Path, key: str) -> None:
+    """Remove what was left by builds, and signings, that were killed.
 
-
-def _sweep(place: Path, key: str) -> None:
-    """Remove what builds left that were killed: of this key, and of others that nobody is building."""
+    Args:
+        place: Where they work, each in `.KEY.*.work` and under the lock `.KEY.lock`.
+        key: Whose lock the caller holds; others are left alone while somebody holds theirs.
+    """
     for left in sorted(place.glob(".*.work")):
         other = left.name.split(".")[1]
         with (place / f".{other}.lock").open("w", encoding="utf-8") as lock:
@@ -192,6 +190,7 @@ def _build(entry: Mapping[str, Any], store: BlobStore, work: Path) -> Path:
     kernel, tree = Kernel.of(entry["kernel"]), work / "tree"
     unpack(entry["debs"], store, tree, say)
     compiler = check_compiler(tree, kernel)
+    check_preemption(tree, kernel)
     dkms = read_dkms(tree, entry["source"]["name"])
     if dkms.version != entry["driver"]:
         raise InputError(
@@ -254,7 +253,7 @@ def check_modules(
                 f"checking {file} of {name}: expected a module for {kernel.release}, its vermagic says "
                 f"{magic or 'nothing'}; the headers in the tree are another kernel's"
             )
-        if ("preempt_rt" in magic.split()) != (kernel.flavour == "rt"):
+        if not _fits(magic.split(), kernel.flavour):
             raise IntegrityError(
                 f"checking {file} of {name}: the kernel {kernel.release} is of flavour {kernel.flavour}, the "
                 f"module's vermagic says {magic}; the headers in the tree are another kernel's"
@@ -274,6 +273,17 @@ def check_modules(
             "modules[].source"
         )
     return told
+
+
+def _fits(magic: list[str], flavour: str) -> bool:
+    """Whether a vermagic's words are those of a kernel of a flavour (include/linux/vermagic.h).
+
+    A PREEMPT_RT kernel with CONFIG_PREEMPT_BUILD, as Debian 13's 6.12 is, says `preempt` as others do; that
+    the headers are of the right flavour `check_preemption` has seen in their configuration.
+    """
+    if flavour == "rt":
+        return not {"preempt_rt", "preempt"}.isdisjoint(magic)
+    return "preempt_rt" not in magic
 
 
 def control_fields(entry: Mapping[str, Any], signer: str) -> dict[str, str]:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgewright.errors import InputError
+from edgewright.modules.parts import wishes_for
 from edgewright.release.aptresolve import AptRoom, Deb
 from edgewright.release.stack.waiver import parse_waiver
 from edgewright.release.targets import Target
@@ -55,6 +56,7 @@ class Draft:
     Attributes:
         number: Its place in the release's list.
         wanted: The release's words.
+        arch: Debian's name of the target's architecture.
         source: The package with the sources for dkms.
         needs: What the modules need on devices: package's name, and the words of the dependency.
         provides: What user space may ask for.
@@ -62,6 +64,7 @@ class Draft:
 
     number: int
     wanted: Mapping[str, Any]
+    arch: str
     source: Deb
     needs: tuple[tuple[str, str], ...]
     provides: tuple[str, ...]
@@ -88,19 +91,16 @@ def draft_modules(room: AptRoom, marked: Marked, target: Target) -> list[Draft]:
     Args:
         room: An apt with its indices.
         marked: The release.
-        target: Modules are made for the first target only.
+        target: One of its targets.
 
     Returns:
-        One draft for each entry of `modules`; none without that key.
+        One draft for each entry of `modules` that is for this target.
 
     Raises:
         InputError: There is no such package, or it is not of the wanted driver.
     """
-    first = marked.content["os"]
-    if (target.suite, target.arch, target.kernel) != (first["suite"], first["arch"], first["kernel"]):
-        return []
     found = []
-    for number, wanted in enumerate(marked.content.get("modules", [])):
+    for number, wanted in wishes_for(marked.content, target.suite, target.arch):
         source = room.newest(wanted["source"])
         upstream = re.sub(r"^\d+:|-[^-]*$", "", source.version)
         if upstream != wanted["driver"]:
@@ -115,7 +115,8 @@ def draft_modules(room: AptRoom, marked: Marked, target: Target) -> list[Draft]:
             name for name in map(_name, _field(source, "Provides").split(",")) if name and "dkms" not in name
         )
         place = marked.place("modules", number, "source")
-        found.append(Draft(number, wanted, source, _needs(room, source, place), provides))
+        needs = _needs(room, source, place)
+        found.append(Draft(number, wanted, target.arch, source, needs, provides))
     return found
 
 
@@ -207,8 +208,8 @@ def _entry(draft: Draft, marked: Marked, kernel: Mapping[str, str], closure: Seq
         "provides": list(draft.provides),
         "package": package,
         "version": version,
-        "arch": source.arch if source.arch != "all" else marked.content["os"]["arch"],
-        "filename": f"{package}_{version}_{marked.content['os']['arch']}.deb",
+        "arch": draft.arch,
+        "filename": f"{package}_{version}_{draft.arch}.deb",
     }
     waiver = (marked.content.get("nvidia") or {}).get("rt_waiver")
     if kernel["flavour"] == "rt" and waiver is not None:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Locked kernel modules as packages of a depot: taken from the cache or built, held to the lock, signed.
 
-    packages = ship_modules(lock, store, keys)      # entries as the lock's apt.packages has them
+    lock = with_modules(lock, store, keys)          # each target's apt.packages has them too
 
 The lock holds the sha256 of the unsigned package. With a machine owner's key in the directory of keys, the
 modules are signed and packed again; what the signed package holds beside signatures was compared with the
@@ -10,10 +10,11 @@ lock before.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +28,25 @@ from edgewright.modules.build import (
     control_fields,
     module_directory,
     scripts,
+    sweep,
 )
 from edgewright.modules.debpack import Member, read_members, write_deb
 from edgewright.modules.order import check_rt_waiver
+from edgewright.modules.parts import lock_parts, module_entries
 from edgewright.modules.signing import Mok
+from edgewright.paths import cache_dir
 from edgewright.release.ocitar import canonical_json
+from edgewright.twin.keys import locked
 
-__all__ = ["fetch_inputs", "lock_modules", "mok_file", "restore_modules", "ship_modules", "sign_package"]
+__all__ = [
+    "fetch_inputs",
+    "lock_modules",
+    "mok_file",
+    "restore_modules",
+    "ship_modules",
+    "sign_package",
+    "with_modules",
+]
 
 
 def lock_modules(
@@ -93,7 +106,7 @@ def restore_modules(entry: Mapping[str, Any], store: BlobStore) -> Path:
 
 
 def ship_modules(lock: Mapping[str, Any], store: BlobStore, keys: Path) -> list[dict[str, Any]]:
-    """The packages of modules for a depot.
+    """The packages of modules for a depot, of all targets.
 
     Args:
         lock: The lock.
@@ -107,11 +120,37 @@ def ship_modules(lock: Mapping[str, Any], store: BlobStore, keys: Path) -> list[
         InputError: A waiver ended, or the key cannot be used.
         IntegrityError: What was built is not what the lock says.
     """
-    entries = lock.get("modules", [])
-    if not entries:
+    return [shipped for part in _shipped(lock, store, keys) for shipped in part]
+
+
+def with_modules(lock: Mapping[str, Any], store: BlobStore, keys: Path) -> Mapping[str, Any]:
+    """The lock with the packages of modules among each target's `apt.packages`, as `ship_modules` gives them.
+
+    Raises:
+        InputError: As `ship_modules`, like the next.
+        IntegrityError: What was built is not what the lock says.
+    """
+    if not module_entries(lock):
+        return lock
+    first, *more = (
+        {**part, "apt": {**part["apt"], "packages": [*part["apt"]["packages"], *packages]}}
+        for part, packages in zip(lock_parts(lock), _shipped(lock, store, keys), strict=True)
+    )
+    return {**first, "targets": more} if more else first
+
+
+def _shipped(lock: Mapping[str, Any], store: BlobStore, keys: Path) -> list[list[dict[str, Any]]]:
+    """Entries of packages, target by target."""
+    if not module_entries(lock):
         return []
-    today = datetime.datetime.now(datetime.UTC).date()
     mok = Mok.find(keys)
+    return [_ship(part.get("modules", []), store, keys, mok) for part in lock_parts(lock)]
+
+
+def _ship(
+    entries: Iterable[Mapping[str, Any]], store: BlobStore, keys: Path, mok: Mok | None
+) -> list[dict[str, Any]]:
+    today = datetime.datetime.now(datetime.UTC).date()
     found = []
     for entry in entries:
         check_rt_waiver(entry, "checking the lock", today)
@@ -137,7 +176,7 @@ def ship_modules(lock: Mapping[str, Any], store: BlobStore, keys: Path) -> list[
 
 def mok_file(lock: Mapping[str, Any], keys: Path) -> dict[str, bytes]:
     """The certificate that devices enrol, as `files/edgewright-mok.der` of a depot; nothing without a key."""
-    mok = Mok.find(keys) if lock.get("modules") else None
+    mok = Mok.find(keys) if module_entries(lock) else None
     return {"files/edgewright-mok.der": mok.der} if mok else {}
 
 
@@ -169,13 +208,24 @@ def sign_package(entry: Mapping[str, Any], unsigned: Path, mok: Mok, store: Blob
         told[name] = {**told[name], "signed_sha256": sha256_bytes(files[path])}
     manifest |= {"modules": told, "signer": mok.fingerprint}
     files[place] = canonical_json(manifest) + b"\n"
-    with tempfile.TemporaryDirectory(prefix=".modules-", dir=store.root) as room:
-        target = Path(room) / "signed.deb"
+    with _room(f"sign-{entry['sha256']}") as room:
+        target = room / "signed.deb"
         members = {path: Member(data) for path, data in files.items()}
         fields = control_fields(entry, mok.fingerprint)
         write_deb(target, fields, members, scripts(release), int(manifest["moment"]))
         size = target.stat().st_size
         return store.put_file(target), size
+
+
+@contextlib.contextmanager
+def _room(key: str) -> Iterator[Path]:
+    """A directory to work in; whatever was killed in one leaves it to the next that comes here."""
+    place = cache_dir() / "modules"
+    place.mkdir(parents=True, exist_ok=True)
+    with locked(place / f".{key}.lock"):
+        sweep(place, key)
+        with tempfile.TemporaryDirectory(prefix=f".{key}.", suffix=".work", dir=place) as name:
+            yield Path(name)
 
 
 def fetch_inputs(entry: Mapping[str, Any], store: BlobStore) -> None:

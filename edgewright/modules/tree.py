@@ -8,10 +8,13 @@ same paths wherever the tree lies. When whoever started it dies, so does everyth
 
 from __future__ import annotations
 
+import gzip
+import lzma
 import os
 import re
 import shutil
 import subprocess
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +24,17 @@ from edgewright.depot.blobs import BlobStore
 from edgewright.errors import EdgewrightError, InputError, IntegrityError
 from edgewright.twin.tools import Say, as_root, need, run_logged, run_quiet, tail
 
-__all__ = ["SCRIPT", "Dkms", "Kernel", "check_compiler", "read_dkms", "remove_tree", "run_dkms", "unpack"]
+__all__ = [
+    "SCRIPT",
+    "Dkms",
+    "Kernel",
+    "check_compiler",
+    "check_preemption",
+    "read_dkms",
+    "remove_tree",
+    "run_dkms",
+    "unpack",
+]
 
 _MERGED = ("bin", "lib", "lib32", "lib64", "libx32", "sbin")
 """Directories of the root that are links below /usr, as every installation since Debian 12 has them."""
@@ -61,6 +74,9 @@ _RUN = r"""exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 TZ=UTC 
 
 SCRIPT = _SETUP + _RT_SETUP + _RUN
 """All that decides what a build does beside its packages: part of what names its result in the cache."""
+
+_GNU = ("x86_64-linux-gnu", "aarch64-linux-gnu")
+"""How GNU names the architectures that Edgewright knows, before a compiler's name."""
 
 _RT_VARIABLES = "IGNORE_PREEMPT_RT_PRESENCE=1"
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~-]*")
@@ -193,13 +209,31 @@ def check_compiler(tree: Path, kernel: Kernel) -> str:
     match = re.search(r'^CONFIG_CC_VERSION_TEXT="((\S+) .*)"$', config.read_text("utf-8"), re.MULTILINE)
     if match is None:
         raise InputError(f"building modules for {kernel.release}: its headers do not say which compiler")
-    if not any((tree / "usr/bin" / name).exists() for name in (match[2], f"x86_64-linux-gnu-{match[2]}")):
+    names = [match[2], *(f"{gnu}-{match[2]}" for gnu in _GNU)]
+    if not any((tree / "usr/bin" / name).exists() for name in names):
         raise InputError(
             f"building modules for {kernel.release}: the kernel was built with {match[1]}, and the tree has "
             "no "
             f"usr/bin/{match[2]}; lock the release anew, so that its package {match[2]} is among the inputs"
         )
     return match[1]
+
+
+def check_preemption(tree: Path, kernel: Kernel) -> None:
+    """Check by the headers' configuration that they are PREEMPT_RT just where the kernel is.
+
+    Raises:
+        InputError: They are not, or tell nothing.
+    """
+    config = tree / "usr/src" / f"linux-headers-{kernel.release}" / ".config"
+    text = config.read_text("utf-8") if config.is_file() else ""
+    found = re.search(r"^CONFIG_PREEMPT_RT=y$", text, re.MULTILINE) is not None
+    if not text or found != (kernel.flavour == "rt"):
+        told = "PREEMPT_RT" if found else "another"
+        raise InputError(
+            f"building modules for {kernel.release}: the lock says flavour {kernel.flavour}, the "
+            f"configuration in its headers {f'says {told}' if text else 'is missing'}; lock the release anew"
+        )
 
 
 def run_dkms(tree: Path, kernel: Kernel, dkms: Dkms, log: Path, say: Say) -> list[Path]:
@@ -236,17 +270,20 @@ def run_dkms(tree: Path, kernel: Kernel, dkms: Dkms, log: Path, say: Say) -> lis
     spaces = ["--mount", "--uts", "--ipc", "--net", "--pid", "--fork", "--kill-child"]
     argv = ["setpriv", "--pdeathsig", "KILL", "unshare", *spaces, "sh", str(script), str(tree)]
 
+    inner = tree / "var/lib/dkms" / dkms.name / dkms.version
+
     def told(line: str) -> None:
-        made = sum(1 for _ in tree.glob(f"var/lib/dkms/{dkms.name}/{dkms.version}/build/**/*"))
+        # os.walk, unlike a glob, does not mind what a compiler removes meanwhile.
+        made = sum(len(files) for _, _, files in os.walk(inner / "build"))
         say(f"{line.split(',', maxsplit=1)[0]}, {made} files in its directory")
 
-    inner = tree / "var/lib/dkms" / dkms.name / dkms.version
     try:
         run_logged(as_root(argv, doing), doing, log, told)
     except EdgewrightError as error:
         raise EdgewrightError(f"{error}{_make_log(inner)}") from error
     # dkms itself ends with status 0 or 77 where it skips a kernel: only the files count.
-    found = sorted(inner.glob(f"{kernel.release}/*/module/*.ko"))
+    made = sorted(inner.glob(f"{kernel.release}/*/module/*.ko*"))
+    found = [_plain(path, log.with_name("modules")) for path in made]
     if len(found) < dkms.modules:
         names = ", ".join(path.name for path in found) or "none"
         raise EdgewrightError(
@@ -255,6 +292,28 @@ def run_dkms(tree: Path, kernel: Kernel, dkms: Dkms, log: Path, say: Say) -> lis
             f"its log:\n{tail(log)}{_make_log(inner)}"
         )
     return found
+
+
+def _plain(module: Path, room: Path) -> Path:
+    """A module as it was before dkms packed it, as newer ones do for a kernel whose own modules are packed.
+
+    A signature is one of the plain bytes, and those do not hang on a version of xz.
+    """
+    if module.suffix == ".ko":
+        return module
+    if module.suffix not in {".gz", ".xz"}:
+        raise EdgewrightError(
+            f"reading {module.name}: expected .ko, .ko.xz or .ko.gz, dkms packed it otherwise; it cannot be "
+            "shipped"
+        )
+    room.mkdir(exist_ok=True)
+    target = room / module.stem
+    try:
+        data = module.read_bytes()
+        target.write_bytes(lzma.decompress(data) if module.suffix == ".xz" else gzip.decompress(data))
+    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
+        raise EdgewrightError(f"unpacking {module.name} as dkms packed it: {error}") from error
+    return target
 
 
 def _make_log(inner: Path) -> str:

@@ -214,15 +214,15 @@ def _entries(lock: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str, str], Si
             yield (target, "wheel", f"{image['wheel']['name']} of {image['name']}"), _side(image["wheel"])
     for entry in lock.get("files", []):
         yield ("", "file", entry["name"]), _side(entry)
-    for entry in lock.get("modules", []):
-        yield ("", "modules", entry["package"]), _side(entry)
-        for deb in entry["debs"]:
-            yield ("", "modules deb", deb["name"]), _side(deb)
     for entry in lock.get("snaps", []):
         yield ("", "snap", entry["name"]), _side({**entry, "version": entry.get("revision", entry["grade"])})
 
 
 def _packages(target: str, part: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str, str], Side]]:
+    for entry in part.get("modules", []):
+        yield (target, "modules", entry["package"]), _side(entry)
+        for deb in entry["debs"]:
+            yield (target, "modules deb", deb["name"]), _side(deb)
     for deb in part["apt"]["packages"]:
         yield (target, "deb", deb["name"]), _side(deb)
     for wheel in part["python"]["wheels"]:

@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from edgewright.errors import InputError
+from edgewright.modules.parts import check_wishes
 from edgewright.release.licences import date_fault, expression_fault, forbidden, waivers, words_forbid
 from edgewright.release.stack.universe import NUMBERS, WORDS
 from edgewright.release.stack.version import Want
@@ -35,6 +36,7 @@ def check_release(release: Mapping[str, Any]) -> list[Complaint]:
         *_snapshots(("apt",), release["apt"]["sources"]),
         *_targets(release),
         *_nvidia(release.get("nvidia", {})),
+        *check_wishes(release),
         *_files(release),
         *_images(release),
         *check_release_snaps(

@@ -22,6 +22,7 @@ from edgewright.depot.blobs import BlobStore, Wanted
 from edgewright.depot.progress import Progress, say
 from edgewright.device.profile import carried_profiles
 from edgewright.errors import InputError, IntegrityError
+from edgewright.modules.parts import lock_parts
 from edgewright.modules.ship import lock_modules
 from edgewright.release.changes import LockDiff, diff_locks
 from edgewright.release.deblicence import with_licences
@@ -138,8 +139,9 @@ def lock_release(
         for path, data in files.items()
     }
     lock["images"] = images
-    if lock.get("modules"):
-        lock["modules"] = lock_modules(lock["modules"], old, store)
+    for part in [lock, *lock.get("targets", [])]:
+        if part.get("modules"):
+            part["modules"] = lock_modules(part["modules"], _same_target(part, old), store)
     snaps = with_built(lock, release, old, store)
     if snaps:
         lock["snaps"] = snaps
@@ -298,6 +300,12 @@ def _ensure_images(
 def _key(image: Mapping[str, Any]) -> tuple[str, str]:
     """What tells an image from the others: name and platform."""
     return image["name"], image["platform"]
+
+
+def _same_target(part: Mapping[str, Any], old: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the lock so far says of a target; empty where it has none of its suite and architecture."""
+    known = {(each["os"]["suite"], each["os"]["arch"]): each for each in (lock_parts(old) if old else [])}
+    return known.get((part["os"]["suite"], part["os"]["arch"]), {})
 
 
 def _arch(image: Mapping[str, Any]) -> str:

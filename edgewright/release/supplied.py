@@ -28,6 +28,7 @@ from edgewright.depot.blobs import BlobStore
 from edgewright.depot.debfile import control_fields
 from edgewright.errors import InputError, IntegrityError
 from edgewright.release.licences import words_forbid
+from edgewright.release.vendorfiles import unsuited
 from edgewright.release.yamlmarks import Marked
 
 __all__ = ["SCHEME", "Supplied", "SuppliedDeb", "SuppliedWheel", "check_fit", "is_supplied", "read_supplied"]
@@ -136,18 +137,29 @@ def read_supplied(marked: Marked, files: Sequence[Mapping[str, Any]], store: Blo
         What they are.
 
     Raises:
-        InputError: One is not what the release says, or its licence needs a waiver.
+        InputError: One is not what the release says, its licence needs a waiver, or it is an installer or an
+            archive that no device is given.
         IntegrityError: One is no package, or no wheel.
     """
     numbers = {entry["name"]: number for number, entry in enumerate(marked.content.get("files", []))}
     debs, wheels = [], []
     for entry in files:
         place = marked.place("files", numbers[entry["name"]])
+        why = unsuited(store.path(entry["sha256"]), entry["name"])
+        if why is not None:
+            raise InputError(
+                f"reading {place}: {entry['name']}: {why.replace(' FILE ', f' {_given(entry)} ')}"
+            )
         if entry.get("kind") == "deb":
             debs.append(_deb(entry, place, store))
         elif entry.get("kind") == "wheel":
             wheels.append(_wheel(entry, place, store))
     return Supplied(tuple(debs), tuple(wheels))
+
+
+def _given(entry: Mapping[str, Any]) -> str:
+    """Where a person finds a file."""
+    return str(entry.get("path") or entry["url"])
 
 
 def check_fit(supplied: Supplied, targets: Sequence[Any]) -> None:

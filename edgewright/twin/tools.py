@@ -17,6 +17,9 @@ __all__ = ["Say", "as_root", "need", "run_logged", "run_quiet", "say_nothing", "
 Say = Callable[[str], None]
 """Where progress goes: one line at a time, without its newline."""
 
+_GRACE_S = 5.0
+"""How long a command that is stopped may take to end by itself."""
+
 _PACKAGES = {
     "mmdebstrap": "mmdebstrap",
     "mke2fs": "e2fsprogs",
@@ -156,7 +159,11 @@ def run_logged(argv: Sequence[str], doing: str, log: Path, say: Say, every_s: fl
                     say(f"{doing}: {time.monotonic() - start:.0f} s, {tail(log, 1)[:90]}")
         except BaseException:
             process.terminate()
-            process.wait()
+            try:
+                process.wait(timeout=_GRACE_S)
+            except subprocess.TimeoutExpired:
+                process.kill()  # unshare blocks SIGTERM while what it started runs
+                process.wait()
             raise
     if status != 0:
         raise EdgewrightError(

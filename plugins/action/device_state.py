@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,13 @@ from ansible_collections.edgewright.factory.plugins.plugin_utils.host_inputs imp
     HostVariables,
     host_profile,
     plain,
+    read_lock,
     role_defaults,
     role_specs,
 )
+from ansible_collections.edgewright.factory.plugins.plugin_utils.side_by_side import waiting
 
-from edgewright.device.areas import Area, before_after, choose, drift_all, sentence, want_all
-from edgewright.device.lock import load_lock
+from edgewright.device.areas import AREA_NAMES, Area, before_after, choose, drift_all, sentence, want_all
 from edgewright.device.places import chosen_os, places
 from edgewright.device.probe_program import (
     kept_command,
@@ -50,7 +52,7 @@ with contextlib.suppress(EdgewrightError, OSError, AnsibleError):
 class ActionModule(ActionBase):
     """Compute want, have the module read the device, compare."""
 
-    _VALID_ARGS = frozenset(("lock", "areas"))
+    _VALID_ARGS = frozenset(("lock", "areas", "read_by"))
     _supports_check_mode = True
     TRANSFERS_FILES = False
 
@@ -63,6 +65,9 @@ class ActionModule(ActionBase):
         result: dict[str, Any] = super().run(tmp, task_vars)
         del tmp
         task_vars = task_vars or {}
+        given = self._given(task_vars)
+        if given is not None:
+            return {**result, **given}
         try:
             areas = choose(self._areas())
             names = [area.name for area in areas]
@@ -85,7 +90,7 @@ class ActionModule(ActionBase):
             drifted=drifted,
             reboot_required=any(drift.reboot for drift in drifts),
             summary=[sentence(drift) for drift in drifts],
-            msg=_message(names, drifted, len(drifts)),
+            msg=_message(str(task_vars.get("inventory_hostname")), want, drifted, len(drifts)),
         )
         if self._task.diff and drifts:
             before, after = before_after(drifts)
@@ -93,6 +98,19 @@ class ActionModule(ActionBase):
                 {"before_header": "as read", "before": before, "after_header": "as desired", "after": after}
             ]
         return result
+
+    def _given(self, task_vars: dict[str, Any]) -> dict[str, Any] | None:
+        """What `fleet_state` got from this host, where the task names it; None where it did not ask it."""
+        fleet = task_vars.get(str(self._task.args.get("read_by") or ""))
+        devices = fleet.get("devices") if isinstance(fleet, Mapping) else None
+        found = devices.get(str(task_vars.get("inventory_hostname"))) if devices else None
+        if found is None:
+            return None
+        kept = {str(key): value for key, value in plain(found).items() if not str(key).startswith("_ansible")}
+        # Ansible puts these words in front of what a task says, once.
+        if kept.get("failed") or kept.get("unreachable"):
+            kept["msg"] = str(kept.get("msg")).removeprefix("Task failed: ").removeprefix("Action failed: ")
+        return kept
 
     def _have(self, want: dict[str, dict[str, Any]], task_vars: dict[str, Any]) -> dict[str, Any]:
         """State as the device reads it: one command, or two where the device does not keep the program.
@@ -120,7 +138,8 @@ class ActionModule(ActionBase):
 
     def _command(self, command: str, data: bytes, host: str, python: str) -> str:
         """Run one command on the device, with something to read; returns its standard output."""
-        done = self._low_level_execute_command(command, in_data=data)
+        with waiting():
+            done = self._low_level_execute_command(command, in_data=data)
         if done["rc"] == 0:
             return str(done["stdout"])
         said = " | ".join((done["stderr"] or done["stdout"]).strip().splitlines()[-3:])[:600] or "nothing"
@@ -165,7 +184,7 @@ class ActionModule(ActionBase):
         host = str(task_vars.get("inventory_hostname"))
         if not self._task.args.get("lock"):
             raise InputError(f"{MODULE}: the option lock is missing: name the release.lock.yml")
-        lock = load_lock(self._lock_path())
+        lock = read_lock(self._lock_path())
         roles = collection_root() / "roles"
         variables = HostVariables(host, self._templar, task_vars, role_defaults(roles), role_specs(roles))
         profile = host_profile(host, variables, task_vars)
@@ -184,8 +203,20 @@ class ActionModule(ActionBase):
         return plain(want)
 
 
-def _message(names: list[str], drifted: list[str], items: int) -> str:
+# What takes a kernel of the device's own; a profile that boots none has nothing to want of them.
+_OF_A_KERNEL = ("kernel", "isolation", "runtime", "acceptance")
+
+
+def _message(host: str, want: Mapping[str, Mapping[str, Any]], drifted: list[str], differ: int) -> str:
     """One line for a person, also when there is nothing to do."""
-    if not items:
-        return f"no drift in {', '.join(names)}"
-    return f"{items} item{'s' if items > 1 else ''} differ in {', '.join(drifted)}"
+    if differ:
+        return f"{differ} item{'s' if differ > 1 else ''} differ in {', '.join(drifted)}"
+    if len(want) < len(AREA_NAMES):
+        return f"no drift in {', '.join(want)}"
+    skipped = [name for name in _OF_A_KERNEL if not want[name]]
+    if skipped:
+        why = "because its profile boots no kernel of its own"
+        return f"{host} is as wanted; skipped, {why}: {', '.join(skipped)}"
+    items = [f"{area}.{item}" for area in want for item in want[area].get("skipped") or ()]
+    told = f"; skipped, because it cannot show them: {', '.join(items)}" if items else ""
+    return f"{host} is as wanted, and accepted{told}"

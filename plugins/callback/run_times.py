@@ -34,6 +34,9 @@ author:
 
 SCHEMA = "edgewright.run/v1"
 REBOOT = "reboot"
+# The one task of the playbooks that acts on devices outside of their roles, and the area it acts for.
+KEEP_PROBES = "edgewright.factory.keep_probes"
+WATCH = "drift_watch"
 
 
 class CallbackModule(CallbackBase):
@@ -90,6 +93,8 @@ class CallbackModule(CallbackBase):
     def _count(self, result: Any) -> None:
         host, task = result._host.get_name(), result._task
         begun = self._begun.pop((host, task._uuid), None)
+        if begun is not None and task.action == KEEP_PROBES:
+            self._count_all(result, time.monotonic() - begun)
         area = _area(task)
         if begun is None or area is None:
             return
@@ -98,6 +103,14 @@ class CallbackModule(CallbackBase):
         times[area] = times.get(area, 0.0) + time.monotonic() - begun
         if result._result.get("changed"):
             self._changed.setdefault(host, set()).add(area)
+
+    def _count_all(self, result: Any, seconds: float) -> None:
+        """A task that acted on many devices side by side: each waited for its end."""
+        for host in result._result.get("rows") or {}:
+            self._hosts[host] = (self._play.get_variable_manager()._inventory.get_host(host), self._play)
+            times = self._seconds.setdefault(host, {})
+            times[WATCH] = times.get(WATCH, 0.0) + seconds
+            self._changed.setdefault(host, set()).add(WATCH)
 
     def _site(self, name: str) -> tuple[str, str]:
         """A host's profile and state directory; empty texts where its variables do not say."""

@@ -78,6 +78,22 @@ class Snapd:
             for one in found
         ]
 
+    def wait_for_others(self, names: List[str]) -> None:
+        """Wait for changes to snaps that are under way, such as those that a power cut interrupted."""
+        end = time.monotonic() + self._change_s
+        for name in names:
+            while True:
+                changes = self.call("GET", f"/v2/changes?select=in-progress&for={name}")["result"] or []
+                if not changes:
+                    break
+                if time.monotonic() > end:
+                    number, summary = changes[0].get("id"), changes[0].get("summary")
+                    raise SnapdError(
+                        f"change {number} ({summary}) has not ended after {self._change_s:.0f} s; see "
+                        f"`snap change {number}`"
+                    )
+                time.sleep(PAUSE_S)
+
     def conf(self, key: str) -> Any:
         """A system setting, or None where it was never set."""
         try:

@@ -15,6 +15,9 @@ SNAPD_SOCKET = "/run/snapd.socket"
 SNAPD_TIMEOUT_S = 30.0
 FEED_BYTES = 1024 * 1024
 
+# Exit status of a command that did not end in time, as timeout(1) gives it.
+NO_ANSWER = 124
+
 
 class Result(NamedTuple):
     """What a command answered: exit status (127: no such program), standard output and error."""
@@ -125,7 +128,7 @@ class LocalSystem(System):
         except FileNotFoundError:
             return Result(127, "", "no such program: " + argv[0])
         except subprocess.TimeoutExpired:
-            return Result(124, "", "no answer within %g s" % timeout_s)
+            return Result(NO_ANSWER, "", "no answer within %g s" % timeout_s)
         except OSError as error:
             return Result(126, "", str(error))
         return Result(

@@ -3,10 +3,10 @@
 metrics.
 
 Run by the timer of the role `drift_watch` as `probe.py watch FILE`. The file holds the wants, which say where
-to look, and `accepted`: what the probe read when the controller found that it was as wanted. The rules that
-judge a reading are the controller's; here an item is equal to the accepted one or not. Nothing but the two
-results is written, each by a rename, so that a reader sees the old one or the new one. Standard library only,
-Python 3.9.
+to look, `accepted`: what the probe read when the controller found that it was as wanted, and `why`: what it
+means when an item is otherwise. The rules that judge a reading are the controller's; here an item is equal to
+the accepted one or not. Nothing but the two results is written, each by a rename, so that a reader sees the
+old one or the new one. Standard library only, Python 3.9.
 """
 
 from __future__ import annotations
@@ -16,15 +16,23 @@ import os
 import sys
 import tempfile
 import time
-from typing import Any, Dict, Iterator, List, Mapping, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from ansible_collections.edgewright.factory.plugins.module_utils import drift_watch, probe
-from ansible_collections.edgewright.factory.plugins.module_utils.system import LocalSystem, System
+from ansible_collections.edgewright.factory.plugins.module_utils.system import (
+    NO_ANSWER,
+    LocalSystem,
+    Result,
+    System,
+)
 
 SCHEMA = "edgewright.watch/v1"
 # An item that was not read at all, which is not the same as one read as none.
 _NOTHING = object()
 NEVER = "was not as wanted when the watch was set"
+# How much of a value, and of a cause, a sentence and a label hold; the whole value is in the report.
+_VALUE_CHARS = 160
+_CAUSE_CHARS = 480
 
 
 def items(have: Mapping[str, Any], want: Mapping[str, Any]) -> Iterator[Tuple[str, Any]]:
@@ -45,17 +53,86 @@ def items(have: Mapping[str, Any], want: Mapping[str, Any]) -> Iterator[Tuple[st
 
 
 def compare(
-    area: str, have: Mapping[str, Any], accepted: Any, want: Mapping[str, Any]
+    area: str,
+    have: Mapping[str, Any],
+    accepted: Any,
+    want: Mapping[str, Any],
+    why: Optional[Mapping[str, str]] = None,
 ) -> List[Dict[str, Any]]:
-    """Items of an area that are not as accepted."""
+    """Items of an area that are not as accepted.
+
+    Args:
+        area: its name.
+        have: the area as read.
+        accepted: the area as accepted.
+        want: the area's want.
+        why: what it means when an item is otherwise, by item.
+
+    Returns:
+        `area`, `item`, `have`, `accepted` and `cause`, a sentence, of each.
+    """
     if not isinstance(accepted, dict):
-        return [{"area": area, "item": "accepted", "have": None, "accepted": NEVER}]
+        return [{"area": area, "item": "accepted", "have": None, "accepted": NEVER, "cause": NEVER}]
     now, then = dict(items(have, want)), dict(items(accepted, want))
     return [
-        {"area": area, "item": item, "have": now.get(item), "accepted": then.get(item)}
+        {
+            "area": area,
+            "item": item,
+            "have": now.get(item),
+            "accepted": then.get(item),
+            "cause": cause(now.get(item), then.get(item), (why or {}).get(item.partition(".")[0])),
+        }
         for item in dict.fromkeys([*then, *now])
         if now.get(item, _NOTHING) != then.get(item, _NOTHING)
     ]
+
+
+def cause(have: Any, accepted: Any, why: Optional[str] = None) -> str:
+    """What is otherwise than accepted, as one line: what came and what went of a list, else both values.
+
+    Args:
+        have: the item as read.
+        accepted: the item as accepted.
+        why: what it means, where that is known.
+    """
+    if isinstance(have, list) and isinstance(accepted, list):
+        came = [_shown(each) for each in have if each not in accepted]
+        gone = [_shown(each) for each in accepted if each not in have]
+        parts = (["; ".join(came)] if came else []) + (["no longer " + "; ".join(gone)] if gone else [])
+        told = "; ".join(parts) or "the same in another order"
+    else:
+        told = "%s, accepted was %s" % (_shown(have), _shown(accepted))
+    told = "%s: %s" % (told, why) if why else told
+    return told if len(told) <= _CAUSE_CHARS else told[: _CAUSE_CHARS - 3] + "..."
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+    lines = text.strip().splitlines()
+    if len(lines) > 1:
+        text = "%d lines from %r on" % (len(lines), lines[0])
+    text = text.strip()
+    return text if len(text) <= _VALUE_CHARS else text[: _VALUE_CHARS - 3] + "..."
+
+
+class _Answering(System):
+    """A device of which no answer counts as no answer: a command that did not end in time is an error.
+
+    Readers take what a command did not tell for what is not there, which on a busy device would be a finding.
+    """
+
+    def __init__(self, system: System) -> None:
+        self.read, self.read_bytes = system.read, system.read_bytes  # type: ignore[method-assign]
+        self.listdir, self.stat = system.listdir, system.stat  # type: ignore[method-assign]
+        self._run = system.run
+
+    def run(self, argv: List[str], timeout_s: float = 30.0) -> Result:
+        done = self._run(argv, timeout_s)
+        if done.rc == NO_ANSWER:
+            raise TimeoutError("%s: %s" % (" ".join(argv[:3]), done.err))
+        return done
 
 
 def look(system: System, kept: Mapping[str, Any]) -> Dict[str, Any]:
@@ -71,14 +148,15 @@ def look(system: System, kept: Mapping[str, Any]) -> Dict[str, Any]:
     drift: List[Dict[str, Any]] = []
     errors: List[str] = []
     counts: Dict[str, int] = {}
-    accepted = kept.get("accepted") or {}
+    accepted, why = kept.get("accepted") or {}, kept.get("why") or {}
+    system = _Answering(system)
     for area, want in kept["want"].items():
         try:
             have = probe.probe(system, {area: want})[area]
         except Exception as error:
             errors.append("%s: %s: %s" % (area, type(error).__name__, " ".join(str(error).split())))
             continue
-        found = compare(area, have, accepted.get(area), want)
+        found = compare(area, have, accepted.get(area), want, why.get(area))
         counts[area] = len(found)
         drift += found
     return {"success": not errors, "errors": errors, "items": counts, "drift": drift}
@@ -119,6 +197,11 @@ def metrics(report: Mapping[str, Any]) -> str:
             "edgewright_drift_item",
             "1 for each item that is not as accepted.",
             [({"area": each["area"], "item": each["item"]}, 1) for each in report["drift"]],
+        ),
+        (
+            "edgewright_drift_cause_info",
+            "What is otherwise than accepted, as a sentence.",
+            [({name: each[name] for name in ("area", "item", "cause")}, 1) for each in report["drift"]],
         ),
     ]
     lines: List[str] = []
@@ -207,7 +290,8 @@ def main(argv: List[str]) -> int:
             sys.stderr.write("edgewright watch: %s was not written: %s\n" % (path, error))
             status = 1
     for each in report["drift"]:
-        sys.stderr.write("edgewright watch: %s.%s is not as accepted\n" % (each["area"], each["item"]))
+        told = (each["area"], each["item"], each["cause"])
+        sys.stderr.write("edgewright watch: %s.%s is not as accepted: %s\n" % told)
     for line in report["errors"]:
         sys.stderr.write("edgewright watch: could not read %s\n" % line)
     return status

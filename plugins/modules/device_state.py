@@ -29,6 +29,14 @@ options:
     elements: str
     default: []
     choices: [identity, depot_client, kernel, nvidia, isolation, runtime, acceptance, drift_watch]
+  read_by:
+    description:
+      - Name of the variable in which M(edgewright.factory.fleet_state) was registered. What it read of this
+        host, or why it could not, is then this task's result, and the device is not asked again.
+      - A host that it left out is read as always.
+    type: str
+    default: ""
+    version_added: 0.2.0
 attributes:
   check_mode:
     description: Reads and compares as always; C(changed) then says whether there is drift.

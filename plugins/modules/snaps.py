@@ -9,7 +9,7 @@ short_description: Install a release's snaps from the depot, and go back when th
 version_added: 0.1.0
 description:
   - Fetches snaps from the depot over mTLS, holds each to size and SHA3-384, and has the device's snapd
-    install it. M(community.general.snap) asks a store; here there is none.
+    install it. Other modules for snaps ask a store; here there is none.
   - What is installed is judged by the digest of the very file that snapd mounts, not by a version.
   - All files are fetched and all assertions acknowledged before the first snap is installed. Where a later
     step fails, what was refreshed is reverted to its revision before.
@@ -229,6 +229,8 @@ class Run:
             SnapdError: snapd does not answer.
         """
         self.check()
+        if not self.module.check_mode:
+            self.snapd.wait_for_others([snap["name"] for snap in self.wanted["snaps"]])
         before = self.snapd.snaps()
         todo = [snap for snap in self.wanted["snaps"] if self.differs(snap, before)]
         missing = [tuple(pair) for pair in self.wanted["connect"]]
@@ -414,12 +416,12 @@ class Run:
                     return "snap {}: expected health okay within {} s, got {} ({})".format(
                         name, self.wanted["health_timeout_s"], status, now["health"].get("message", "")
                     )
+                if asked:
+                    time.sleep(PAUSE_S)
                 services = [app["name"] for app in now.get("apps") or [] if app.get("daemon")]
                 if services and os.path.exists(os.path.join(MOUNTS, name, "current", HOOK)):
                     # As one of its services: outside of a change snapd listens to apps, not to hooks.
                     self.module.run_command(["snap", "run", "--shell", f"{name}.{services[0]}", "-c", ASK])
-                elif asked:
-                    time.sleep(PAUSE_S)
                 asked = True
         return ""
 

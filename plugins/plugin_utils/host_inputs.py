@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,11 @@ from typing import Any
 from ansible.errors import AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.parsing.dataloader import DataLoader
-from ansible.template import Templar
+from ansible.template import Templar, is_trusted_as_template
 
 from edgewright.device.areas import AREAS, Area
 from edgewright.device.controller_facts import fact_path, read_fact
+from edgewright.device.lock import load_lock
 from edgewright.device.places import chosen_os
 from edgewright.device.profile import Profile, carried_profiles, load_profile, missing_profile
 from edgewright.device.variables import SITE_VARIABLES, RoleSpec, load_specs
@@ -29,6 +31,12 @@ from edgewright.errors import InputError
 
 # Types whose text form (`-e acceptance_rate_hz=5` gives text) is brought to the declared type.
 _SCALARS = ("bool", "float", "int", "str", "path")
+
+# A text on one line in which names of variables stand and nothing else of Jinja; and such a name.
+_SIMPLE = re.compile(r"(?:[^{}\n#%]|\{\{ *[a-z_][a-z0-9_]* *\}\})*\Z")
+_NAME = re.compile(r"\{\{ *([a-z_][a-z0-9_]*) *\}\}")
+# As many steps from name to name are followed here; what goes on for longer is Ansible's.
+_DEEPEST = 4
 
 
 def plain(value: Any) -> Any:
@@ -56,6 +64,24 @@ def role_defaults(roles_dir: Path) -> dict[str, Any]:
     return defaults
 
 
+def read_lock(path: Path) -> Mapping[str, Any]:
+    """The lock, read once a process as long as the file stays the same; it is not to be changed.
+
+    Raises:
+        InputError: see `edgewright.device.lock.load_lock`.
+    """
+    try:
+        status = path.stat()
+    except OSError:
+        return load_lock(path)  # which words it
+    return _read_lock(path, (status.st_mtime_ns, status.st_size, status.st_ino))
+
+
+@functools.lru_cache(maxsize=4)
+def _read_lock(path: Path, _state: tuple[int, ...]) -> Mapping[str, Any]:
+    return load_lock(path)
+
+
 class HostVariables(Mapping[str, Any]):
     """Declared role variables and site variables of one host, each templated when first asked for."""
 
@@ -78,6 +104,7 @@ class HostVariables(Mapping[str, Any]):
         """
         self._host = host
         raw = {**defaults, **task_vars}
+        self._all = raw
         self._templar = templar.copy_with_new_env(available_variables=raw)
         self._options = {name: option for spec in specs.values() for name, option in spec.options.items()}
         self._raw = {name: raw[name] for name in (*self._options, *SITE_VARIABLES) if name in raw}
@@ -120,6 +147,12 @@ class HostVariables(Mapping[str, Any]):
         return None
 
     def _templated(self, name: str) -> Any:
+        constant = _constant(self._raw[name])
+        if constant is not None:
+            return json.loads(constant)
+        simple = self._simple(self._raw[name])
+        if simple is not None:
+            return simple
         try:
             return plain(self._templar.template(self._raw[name]))
         except AnsibleError as error:
@@ -128,20 +161,64 @@ class HostVariables(Mapping[str, Any]):
                 " in the inventory, or give it a value without it"
             ) from error
 
+    def _simple(self, value: Any, depth: int = 0) -> str | None:
+        """A text of words and names of variables that are such texts, put together; None for other values.
+
+        Most of the defaults are such (`{{ edgewright_state_dir }}/depot`), and compiling a template takes
+        longer than anything else that is done for a host.
+        """
+        if not isinstance(value, str) or depth > _DEEPEST or not _SIMPLE.match(value):
+            return None
+        if "{{" not in value:
+            return str(plain(value))
+        if not is_trusted_as_template(value):
+            return None
+        known = {
+            name: self._simple(self._all[name], depth + 1)
+            for name in _NAME.findall(value)
+            if name in self._all
+        }
+        if None in known.values():
+            return None
+        try:
+            return _NAME.sub(lambda found: str(known[found[1]]), str(plain(value)))
+        except KeyError:
+            return None  # Ansible says which one is missing
+
     def _typed(self, name: str, value: Any) -> Any:
         option = self._options.get(name)
         if option is None or value is None:
             return value
-        described = {key: part for key, part in option.items() if key not in ("default", "required")}
-        checked = ArgumentSpecValidator({name: described}).validate({name: value})
-        if checked.error_messages:
+        text, words = _checked(name, json.dumps(option, default=str), json.dumps(value))
+        if words:
             raise InputError(
-                f"host {self._host}: {name} is {json.dumps(value, ensure_ascii=False)}:"
-                f" {'; '.join(checked.error_messages)}. Set it as its role's README says"
+                f"host {self._host}: {name} is {json.dumps(value, ensure_ascii=False)}: {words}. Set it as"
+                " its role's README says"
             )
-        kind = option.get("type", "str")
-        coerced = kind in _SCALARS or (kind == "list" and option.get("elements") in _SCALARS)
-        return plain(checked.validated_parameters[name]) if coerced else value
+        return json.loads(text)
+
+
+def _constant(value: Any) -> str | None:
+    """A value as JSON where nothing in it is a template, or else for Ansible to resolve; None otherwise."""
+    try:
+        text = json.dumps(value)
+    except (TypeError, ValueError):
+        return None
+    return None if "{{" in text or "{%" in text or "{#" in text or "#jinja2" in text else text
+
+
+@functools.lru_cache(maxsize=4096)
+def _checked(name: str, described: str, value: str) -> tuple[str, str]:
+    """A value brought to its option's type, as JSON, and what is wrong with it; devices share most."""
+    option, given = json.loads(described), json.loads(value)
+    bare = {key: part for key, part in option.items() if key not in ("default", "required")}
+    checked = ArgumentSpecValidator({name: bare}).validate({name: given})
+    if checked.error_messages:
+        return value, "; ".join(checked.error_messages)
+    kind = option.get("type", "str")
+    if kind in _SCALARS or (kind == "list" and option.get("elements") in _SCALARS):
+        return json.dumps(plain(checked.validated_parameters[name])), ""
+    return value, ""
 
 
 def profile_directories(task_vars: Mapping[str, Any]) -> list[Path]:

@@ -51,7 +51,7 @@ class SnapdSite:
     lock: Mapping[str, Any]
     store: BlobStore
     snaps: dict[str, dict[str, Any]] = field(default_factory=dict)
-    health_timeout_s: int = 240
+    health_timeout_s: int = 600
 
     def offer(self, name: str, file: Path, **more: Any) -> None:
         """Put a snap's file into the depot, and ask for it from now on."""
@@ -107,7 +107,7 @@ class SnapdSite:
         )
         if start:
             return process
-        text, _ = process.communicate(timeout=900)
+        text, _ = process.communicate(timeout=1800)
         found = re.search(r"^device \| (\S+).*?=> (\{.*)$", text, re.MULTILINE)
         assert found, text[-3000:]
         result: dict[str, Any] = json.loads(found[2])

@@ -327,6 +327,32 @@ def test_a_waiver_is_told_for_the_host_that_leans_on_it(site: Site) -> None:
     ]
 
 
+def test_one_task_checks_all_hosts_and_names_those_with_faults(site: Site) -> None:
+    site.stack("2999-12-31")
+    site.hosts("reader-01", "reader-02", "reader-03")
+    (site.path / "inventory/host_vars/reader-02.yml").write_text("edgewright_profile: x86_t4\n")
+    (site.path / "inventory/host_vars/reader-03.yml").write_text("kernel_sysctls: {}\n")
+    lock = "{{ edgewright_release_dir }}/release.lock.yml"
+    run = site.play({"edgewright.factory.validate_fleet": {"lock": lock}, "run_once": True})
+    assert run.rc == 0, run.output
+    answer, each = run.results["reader-01"], site.validate().results
+    assert answer["faulty"] == [name for name, found in each.items() if found["problems"]]
+    assert answer["rows"] == {name: found["msg"] for name, found in each.items() if not found["problems"]}
+    assert "reader-03" in answer["faulty"]
+    assert "reader-01" in answer["rows"]
+    assert [line.split(":")[1] for line in answer["waivers"]] == [" reader-02"]
+
+
+def test_a_device_that_is_not_reached_by_ssh_is_left_to_its_own_task(site: Site) -> None:
+    lock = "{{ edgewright_release_dir }}/release.lock.yml"
+    run = site.play({"edgewright.factory.fleet_state": {"lock": lock}, "run_once": True})
+    assert run.rc == 0, run.output
+    answer = run.results["reader-01"]
+    assert (answer["as_wanted"], answer["devices"], answer["lack_probe_only"]) == ([], {}, [])
+    run = site.play({"edgewright.factory.device_state": {"lock": lock, "read_by": "nothing_such"}})
+    assert run.results["reader-01"]["drifted"], run.output
+
+
 def test_validating_opens_no_connection(site: Site) -> None:
     (site.path / "inventory/host_vars/reader-01.yml").write_text(
         "ansible_connection: ssh\nansible_host: 192.0.2.1\n", encoding="utf-8"

@@ -172,6 +172,48 @@ def test_a_run_that_cannot_write_fails_there_alone_and_the_next_one_converges(fl
     assert (code, {row["state"] for row in found.values()}) == (0, {"as wanted"})
 
 
+def test_each_device_has_a_row_and_its_fault_is_its_own_task_s(fleet: SshdFleet) -> None:
+    """One task reads all of them: what it found of each is told on each."""
+    names = ["d07", "d08", "d09", "d10"]
+    gone, bare, lacking, well = (fleet.devices[name] for name in names)
+    gone.stop()
+    bare.run("mv /usr/bin/python3 /usr/bin/python3.real")
+    _forget_probe(lacking)
+    try:
+        ran = fleet.play(CONVERGE, "--limit", ",".join(names))
+    finally:
+        gone.start()
+        bare.run("mv /usr/bin/python3.real /usr/bin/python3")
+    assert ran.rc != 0
+    told = {"ok": 0, "changed": 0, "failed": 0, "unreachable": 0}
+    rows = {name: {key: ran.row(name)[key] for key in told} for name in names}
+    assert rows[gone.name]["unreachable"] == 1, ran.text
+    assert rows[bare.name]["failed"] == 1, ran.text
+    assert rows[lacking.name] == {**told, "ok": 1, "changed": 1}, ran.text
+    assert rows[well.name] == {**told, "ok": 1}, ran.text
+    assert f"fatal: [{bare.name}]: FAILED!" in ran.text
+    assert "it has no Python at /usr/bin/python3" in ran.text
+    assert "Task failed: Task failed" not in ran.text
+    assert f"fatal: [{gone.name}]: UNREACHABLE!" in ran.text
+    again = fleet.play(CONVERGE, "--limit", ",".join(names))
+    assert again.rc == 0, again.text
+    assert [again.row(name)["changed"] for name in names] == [0, 0, 0, 0]
+
+
+def test_a_wrong_variable_is_told_on_its_device_and_nothing_is_touched(fleet: SshdFleet) -> None:
+    _forget_probe(fleet.devices["d18"])
+    fleet.write_inventory(d19={"depot_client_ulr": "https://10.0.2.100:8443"})
+    try:
+        ran = fleet.play("site.yml", "--limit", "d18,d19")
+    finally:
+        fleet.write_inventory()
+    assert ran.rc != 0
+    assert "did you mean depot_client_url?" in ran.text
+    assert [ran.row(name)["failed"] for name in ("d18", "d19")] == [0, 1], ran.text
+    assert fleet.devices["d18"].run(f"ls -d {KEPT_DIRECTORY} 2>/dev/null || true") == ""
+    assert fleet.play("site.yml", "--limit", "d18,d19").rc == 0
+
+
 def test_two_controllers_at_once_leave_the_device_as_wanted(fleet: SshdFleet) -> None:
     names = ["d04", "d05", "d06"]
     for name in names:

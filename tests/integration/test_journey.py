@@ -22,6 +22,16 @@ from tritonclient import http as triton
 
 from edgewright.labels import decode, render, to_tensor
 from tests.integration.site import BIN, ROOT, Site
+from tests.integration.watch_faults import (
+    DROP_IN,
+    UPGRADED,
+    at_once,
+    declare_a_gpu,
+    faults,
+    next_look,
+    start_without_parameters,
+    take_back,
+)
 
 pytestmark = [pytest.mark.vm, pytest.mark.slow]
 
@@ -104,7 +114,7 @@ def test_second_run_is_one_probe_and_changes_nothing(site: Site) -> None:
     assert run.recap(site.device)["changed"] == 0
     assert run.recap("localhost")["changed"] == 0
     on_device = [name for name in run.tasks_of(site.device) if "Validate" not in name and "twins" not in name]
-    assert on_device == ["Read the device's state once and compare it with what is wanted"]
+    assert on_device == ["Read the state of all devices once and compare it with what is wanted"]
     assert site.boot_id() == boot
     assert site.ssh(FINGERPRINT_OF_DEVICE) == before
     assert len(site.records()) == 1
@@ -281,9 +291,34 @@ def test_wrong_digest_in_the_depot_is_named_and_nothing_is_started(site: Site) -
     assert run.returncode != 0
     assert model["digest"] in run.text
     assert site.ssh("systemctl is-active edgewright-runtime-a", check=False) != "active"
+    declare_a_gpu(site)  # for the faults that come next: the same run takes it up
     mended = site.play(playbook="playbooks/converge_devices.yml")
     assert mended.returncode == 0, mended.text[-4000:]
     assert site.ssh("systemctl is-active edgewright-runtime-a") == "active"
+
+
+def test_faults_are_found_within_one_period_and_named(site: Site) -> None:
+    """All at once; the device's own timer looks. The GPU is declared only, and its module is a stand-in."""
+    wanted = faults(site)
+    at_once(site, wanted)
+    look = next_look(site)
+    causes = look.causes()
+    for fault in wanted:
+        assert re.search(fault.cause, causes.get(fault.item, "")), f"{fault.name}: {causes}"
+        assert fault.item in look.labels(), fault.name
+    (claim,) = (line for line in look.metrics if "claims CPU 2-3" in line)
+    assert DROP_IN in claim
+    take_back(site)
+
+
+def test_boot_without_the_parameters_is_found_and_named(site: Site) -> None:
+    """What only was in force is gone with the boot, what was changed on the disk is not."""
+    start_without_parameters(site)
+    causes = next_look(site).causes()
+    assert causes["kernel.cmdline"].startswith("no longer nohz_full=2-3; rcu_nocbs=2-3; irqaffinity=0-1: ")
+    assert causes["kernel.tickless"].startswith("nothing, accepted was 2-3: ")
+    assert f"runtime.packages.{UPGRADED}" in causes
+    assert not {"isolation.claims", "isolation.partition", "isolation.strays", "nvidia.nouveau"} & set(causes)
 
 
 def test_unreachable_depot_is_told_by_its_address(site: Site) -> None:
@@ -294,3 +329,10 @@ def test_unreachable_depot_is_told_by_its_address(site: Site) -> None:
     assert "the depot at https://10.0.2.100:8443 does not answer" in run.text
     mended = site.play()
     assert mended.returncode == 0, mended.text[-4000:]
+
+
+def test_the_run_after_the_faults_mended_them_all(site: Site) -> None:
+    """The run that has just ended found the package and the boot menu as the faults had left them."""
+    look = next_look(site)
+    assert (look.report["success"], look.report["drift"], look.labels()) == (True, [], set())
+    assert "nohz_full=2-3" in site.ssh("cat /proc/cmdline")

@@ -19,6 +19,8 @@ from typing import Any
 
 import pytest
 
+from edgewright.bundle.keys import KeySet
+from edgewright.bundle.verify import open_bundle
 from edgewright.depot.blobs import BlobStore
 from edgewright.depot.debfile import control_fields
 from edgewright.errors import EdgewrightError
@@ -27,7 +29,9 @@ from edgewright.modules.debpack import Member, write_deb
 from edgewright.modules.inspect import inspect_package
 from edgewright.modules.ship import fetch_inputs, ship_modules
 from edgewright.paths import cache_dir
+from edgewright.release.documents import LOCK_FILE, dump_lock, load_lock
 from tests.integration.modules_site import DRIVER, RELEASE, ordered, real_modules
+from tests.unit.bundle.small_release import make_release
 from tests.unit.modules.tiny import make_mok
 
 pytestmark = [
@@ -132,13 +136,15 @@ def test_a_kernel_that_the_source_refuses_gives_no_package(elsewhere: Any, tmp_p
 
 _KILLED = """
 import json, sys
+from edgewright.bundle.keys import KeySet
+from edgewright.bundle.verify import open_bundle
 from edgewright.depot.blobs import BlobStore
 from edgewright.modules.build import build_modules
 build_modules(json.loads(sys.stdin.read()), BlobStore())
 """
 
 
-def test_a_killed_build_stops_at_once_and_two_places_then_give_the_same_bytes(
+def test_killed_builds_are_taken_up_again_and_two_places_then_give_the_same_bytes(
     elsewhere: Any, tmp_path: Path
 ) -> None:
     """For a kernel that dkms would skip: the tiny module's settings have Debian's gate before PREEMPT_RT."""
@@ -166,8 +172,44 @@ def test_a_killed_build_stops_at_once_and_two_places_then_give_the_same_bytes(
     assert lines[1].endswith("; not signed")
 
     entry, store = prepared(elsewhere, tmp_path)
+    _killed_while_bundling({**entry, "sha256": first.sha256, "size": first.size}, tmp_path)
     second = build_modules(entry, store)
-    assert (second.cached, second.sha256) == (False, first.sha256)
+    assert (second.cached, second.sha256) == (True, first.sha256)
+
+
+_BUNDLE = """
+import sys
+from pathlib import Path
+from edgewright.bundle.build import build_bundle
+from edgewright.bundle.keys import KeySet
+build_bundle(Path(sys.argv[1]), Path(sys.argv[2]), KeySet.open(Path(sys.argv[3])))
+"""
+
+
+def _killed_while_bundling(entry: dict[str, Any], tmp_path: Path) -> None:
+    """A bundle's build that finds the sources alone is killed while it compiles; the next one finishes.
+
+    It refuses any other package than the lock's.
+    """
+    release, keys = make_release(tmp_path / "release"), tmp_path / "keys"
+    lock, _ = load_lock(release)
+    (release / LOCK_FILE).write_bytes(dump_lock({**lock, "kernel": entry["kernel"], "modules": [entry]}))
+    made = KeySet.develop(keys)
+    make_mok(keys)
+    command = [sys.executable, "-c", _BUNDLE, str(release), str(tmp_path / "stick"), str(keys)]
+    place = cache_dir() / "modules"
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        while process.poll() is None and not list(place.glob(".*.work/tree/var/lib/dkms/tiny")):
+            time.sleep(0.05)
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    assert not (tmp_path / "stick/metadata/timestamp.json").exists(), "half a bundle is none"
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert not list(place.glob(".*.work"))
+    with open_bundle(tmp_path / "stick", tmp_path / "trust", fingerprint=made.fingerprint) as bundle:
+        bundle.check_all()
+        assert f"apt/pool/{entry['filename']}" in bundle.index.depot
 
 
 def _running_below(tree: Path) -> list[str]:

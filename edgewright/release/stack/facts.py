@@ -17,13 +17,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import jsonschema
+from typing import TYPE_CHECKING, Any
 
 from edgewright.errors import InputError
 from edgewright.release.stack.version import Version
 from edgewright.release.yamlmarks import Marked, read_marked
+
+if TYPE_CHECKING:
+    import jsonschema
 
 __all__ = ["KEYS", "KINDS", "SCHEMA", "Facts", "Row", "carried_facts", "load_facts"]
 
@@ -139,6 +140,8 @@ def _schema() -> dict[str, Any]:
 
 @functools.cache
 def _validator(kind: str) -> jsonschema.Draft202012Validator:
+    import jsonschema  # noqa: PLC0415 - a device without a GPU needs no facts, and each run would pay for it
+
     schema = _schema()
     return jsonschema.Draft202012Validator({**schema["$defs"][kind], "$defs": schema["$defs"]})
 
@@ -203,6 +206,8 @@ def _check(marked: Marked, kind: str) -> None:
             f"reading facts {marked.path}: expected schema: {SCHEMA} and kind: {kind}, got {found!r}; {_HINT}"
         )
     told: list[tuple[int, str]] = []
+    import jsonschema  # noqa: PLC0415 - see above
+
     for error in jsonschema.Draft202012Validator(_schema()).iter_errors(
         {**content, "rows": [{}] if content.get("rows") else content.get("rows")}
     ):

@@ -12,7 +12,7 @@ from ansible_collections.edgewright.factory.plugins.module_utils import drift_wa
 
 from edgewright.device import areas as table
 from edgewright.device import drift_watch
-from edgewright.device.areas import Area
+from edgewright.device.areas import AREAS, Area
 from edgewright.device.drift_watch import AREA, kept_want, want, want_digest
 from edgewright.device.probe_program import kept_path, probe_program
 from edgewright.errors import InputError
@@ -37,7 +37,7 @@ def _toy_drift(*_: Any) -> list[Any]:
 @pytest.fixture(autouse=True)
 def one_other_area(monkeypatch: pytest.MonkeyPatch) -> None:
     """One small area beside the watch's own, in place of all the others."""
-    toy = Area("toy", _toy_want, _toy_drift, {})
+    toy = Area("toy", _toy_want, _toy_drift, {}, why={"a": "the toy broke", "b": "not wanted here"})
     watch = next(area for area in table.AREAS if area.name == AREA)
     monkeypatch.setattr(table, "AREAS", (toy, watch))
 
@@ -59,6 +59,11 @@ def test_the_program_is_kept_by_its_digest() -> None:
     assert f'echo "{wanted["program"]}  {wanted["at"]["program"]}" | sha256sum --check --status' in service
     assert "CPUAffinity=0-1\n" in service
     assert "OnUnitActiveSec=600s\n" in timer
+
+
+@pytest.mark.parametrize(("chosen", "rest"), [("all but 1", "0"), ("all but 2", "0-1"), ("1,3", "0,2")])
+def test_it_runs_where_the_system_does_however_the_cpus_are_chosen(chosen: str, rest: str) -> None:
+    assert f"CPUAffinity={rest}\n" in "".join(make(isolation_cpus=chosen)["files"].values())
 
 
 def test_without_isolation_it_runs_anywhere() -> None:
@@ -149,3 +154,18 @@ def test_an_area_with_drift_has_no_accepted_state() -> None:
     assert kept["want"] == {"toy": {"a": 1}, "other": {"b": 1}}
     assert kept["release"] == {"name": "label-reader", "version": "1.0.0"}
     assert set(kept["at"]) == {"report", "metrics"}
+    assert kept["why"] == {"toy": {"a": "the toy broke"}}
+
+
+def test_what_items_of_all_areas_mean_is_known() -> None:
+    for area in AREAS:
+        if area.name not in ("drift_watch", "acceptance"):
+            assert all(isinstance(text, str) and text for text in area.why.values())
+    assert "nouveau" in next(area.why for area in AREAS if area.name == "nvidia")
+    assert "partition" in next(area.why for area in AREAS if area.name == "isolation")
+
+
+@pytest.mark.parametrize(("period", "first"), [(600, 300), (300, 300), (30, 30)])
+def test_the_first_look_after_a_boot_comes_within_a_period(period: int, first: int) -> None:
+    _, timer = make(drift_watch_period_s=period)["files"].values()
+    assert f"OnBootSec={first}s\nOnUnitActiveSec={period}s\n" in timer

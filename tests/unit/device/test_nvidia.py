@@ -221,6 +221,19 @@ FAULTS: dict[str, tuple[str, Callable[[Machine], None], dict[str, tuple[str, boo
         _other_driver,
         {"driver": ("driver 535.261.03 is loaded, 535.309.01 is locked", True)},
     ),
+    "a driver loaded that no fact names": (
+        "x86_t4",
+        lambda found: _other_driver(found, "999.1"),
+        {"driver": ("driver 999.1 is loaded, 535.309.01 is locked", True)},
+    ),
+    "TensorRT of another file than the supplied one": (
+        "x86_t4",
+        lambda found: found.device.packages.update(libnvinfer10=("11.0.0.1-1", "hold ok installed")),
+        {
+            "packages": ("libnvinfer10 is 11.0.0.1-1, locked is 10.6.0.26-1+cuda12.6", False),
+            "tensorrt": ("another than the lock's", False),
+        },
+    ),
     "CDI of an older driver": ("x86_t4", _old_cdi, {"cdi": ("missing, old, or there twice", False)}),
     "CDI twice": ("x86_t4", _second_cdi, {"cdi": ("there twice", False)}),
     "the toolkit's old hook": ("x86_t4", _hook, {"legacy_hooks": ("lose the GPU at a daemon-reload", False)}),

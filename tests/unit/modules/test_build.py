@@ -55,6 +55,21 @@ def test_modules_of_another_kernel_or_flavour_are_refused(
         check_modules({"a.ko": tiny_module(*told)}, KERNEL, "nvidia-current", flavour)
 
 
+@pytest.mark.parametrize(
+    ("words", "flavour", "fits"),
+    [
+        ("SMP preempt_rt mod_unload", "rt", True),
+        ("SMP preempt mod_unload", "rt", True),  # Debian 13's 6.12 real-time kernel, which has PREEMPT_BUILD
+        ("SMP mod_unload", "rt", False),
+        ("SMP preempt mod_unload", "generic", True),
+        ("SMP mod_unload", "generic", True),
+        ("SMP preempt_rt mod_unload", "generic", False),
+    ],
+)
+def test_a_vermagic_tells_the_flavour_where_it_can(words: str, flavour: str, fits: bool) -> None:
+    assert under_test._fits(words.split(), flavour) is fits
+
+
 @pytest.mark.parametrize("version", ["6.1.176-1", None], ids=["other", "none"])
 def test_headers_of_another_version_are_refused(version: str | None) -> None:
     changed = entry()

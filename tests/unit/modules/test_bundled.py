@@ -91,7 +91,7 @@ def test_provenance_and_sbom_name_the_package_and_what_it_was_built_of(made: dic
             links[str(one)] = list(others)
 
     release = {"apt": {"packages": []}, "python": {"requirements": [], "version": "3.11"}}
-    fill_sbom(Bom(), "root", release, bare, BlobStore(), [])  # type: ignore[arg-type]
+    fill_sbom(Bom(), "root", release, bare, BlobStore(), [], {})  # type: ignore[arg-type]
     (line,) = components
     component = line.make()
     assert (component.name, component.version) == (made["filename"], made["version"])

@@ -113,6 +113,18 @@ def test_a_release_without_modules_and_a_further_target_order_nothing() -> None:
     assert draft_modules(room, marked, release_targets(marked.content)[1]) == []
 
 
+def test_a_further_target_orders_for_its_own_architecture_and_kernel() -> None:
+    target = {"suite": "tiny", "arch": "arm64", "kernel": "k"}
+    wishes = [WISH, {**WISH, "driver": "536.1", "source": "other-dkms", "arches": ["arm64"]}]
+    marked = release(targets=[target], modules=wishes)
+    room: Any = Room(deb("other-dkms", "536.1-1", Source="driver"))
+    (draft,) = draft_modules(room, marked, release_targets(marked.content)[1])
+    assert (draft.number, draft.arch) == (1, "arm64")
+    (made,) = order_modules(room, [draft], marked, {**KERNEL, "release": "2-rt"}, [], {})
+    assert (made["arch"], made["kernel"]["release"]) == ("arm64", "2-rt")
+    assert made["filename"].endswith("-2-rt_536.1+6.1.2-1_arm64.deb")
+
+
 def test_another_driver_than_the_release_names_is_refused_with_its_line() -> None:
     room = Room(deb("driver-dkms", "535.2-1"))
     with pytest.raises(

@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import gzip
+import lzma
 import os
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,15 @@ from edgewright.depot.blobs import BlobStore
 from edgewright.errors import EdgewrightError, InputError, IntegrityError
 from edgewright.modules import tree as under_test
 from edgewright.modules.debpack import Member, write_deb
-from edgewright.modules.tree import Dkms, Kernel, check_compiler, read_dkms, run_dkms, unpack
+from edgewright.modules.tree import (
+    Dkms,
+    Kernel,
+    check_compiler,
+    check_preemption,
+    read_dkms,
+    run_dkms,
+    unpack,
+)
 from edgewright.twin.tools import say_nothing
 from tests.unit.modules.tiny import RELEASE
 
@@ -89,17 +100,48 @@ def test_headers_that_do_not_say_their_compiler_are_refused(tmp_path: Path) -> N
         check_compiler(tmp_path, KERNEL)
 
 
+@pytest.mark.parametrize(
+    ("text", "flavour", "said"),
+    [
+        ("CONFIG_PREEMPT_RT=y\n", "rt", None),
+        ("CONFIG_PREEMPT_BUILD=y\nCONFIG_PREEMPT_RT=y\n", "rt", None),
+        ("# CONFIG_PREEMPT_RT is not set\n", "generic", None),
+        (
+            "# CONFIG_PREEMPT_RT is not set\n",
+            "rt",
+            "flavour rt, the configuration in its headers says another",
+        ),
+        (
+            "CONFIG_PREEMPT_RT=y\n",
+            "generic",
+            "flavour generic, the configuration in its headers says PREEMPT_RT",
+        ),
+        ("", "rt", "is missing"),
+    ],
+)
+def test_the_headers_are_real_time_just_where_the_kernel_is(
+    tmp_path: Path, text: str, flavour: str, said: str | None
+) -> None:
+    headers(tmp_path, text=text)
+    kernel = Kernel(KERNEL.package, KERNEL.version, RELEASE, flavour)
+    if said is None:
+        check_preemption(tmp_path, kernel)
+        return
+    with pytest.raises(InputError, match=said):
+        check_preemption(tmp_path, kernel)
+
+
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     """`run_dkms` where the program that would run is `command`, as this user."""
 
-    def go(command: list[str], modules: list[str], promised: int) -> list[Path]:
+    def go(command: list[str], modules: Mapping[str, bytes] | list[str], promised: int) -> list[Path]:
         monkeypatch.setattr(under_test, "as_root", lambda *_: command)
         inner = tmp_path / "tree/var/lib/dkms/nvidia-current/535.309.01"
         place = inner / RELEASE / "x86_64/module"
         place.mkdir(parents=True)
         for name in modules:
-            (place / name).touch()
+            (place / name).write_bytes(modules[name] if isinstance(modules, Mapping) else b"")
         (inner / "build").mkdir()
         (inner / "build/make.log").write_text("gcc: fatal error: killed\n")
         dkms = Dkms("nvidia-current", "535.309.01", promised, "usr/src/x", 1)
@@ -127,6 +169,23 @@ def test_a_build_that_fails_quotes_the_compiler(run: Any) -> None:
 
 def test_a_build_with_its_modules_gives_them_in_order(run: Any) -> None:
     assert [path.name for path in run(["true"], ["b.ko", "a.ko"], 2)] == ["a.ko", "b.ko"]
+
+
+def test_modules_that_dkms_packed_are_unpacked(run: Any) -> None:
+    """As Debian 13's does, whose kernels' own modules are packed."""
+    made = {"b.ko.xz": lzma.compress(b"two"), "a.ko": b"one", "c.ko.gz": gzip.compress(b"three")}
+    assert [(path.name, path.read_bytes()) for path in run(["true"], made, 3)] == [
+        ("a.ko", b"one"), ("b.ko", b"two"), ("c.ko", b"three")
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("a.ko.xz", "unpacking a.ko.xz as dkms packed it"), ("a.ko.zst", "dkms packed it otherwise")],
+)
+def test_modules_that_cannot_be_unpacked_are_named(run: Any, name: str, said: str) -> None:
+    with pytest.raises(EdgewrightError, match=said):
+        run(["true"], {name: b"?"}, 1)
 
 
 def test_packages_are_unpacked_below_merged_directories(tmp_path: Path) -> None:

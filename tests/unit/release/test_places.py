@@ -41,6 +41,18 @@ BAD = {
     "what is copied first": ("bootstrap: [openssl]", "bootstrap: [vim]", 13, "vim not in apt.packages"),
     "supplied file without digest": (f'    sha256: "{ZEROS}"\n', "", 16, "files[0]: missing 'sha256'"
     " (sha256: what"),
+    "flat archive": (
+        "suites: [bookworm], components: [main]",
+        "suites: ['./'], components: [main]",
+        11,
+        "`deb ADDRESS /`, is no source: supply its packages as files, docs/how-to/supply-nvidia-files.md",
+    ),
+    "flat archive without components": (
+        "suites: [bookworm], components: [main]",
+        "suites: [bookworm]",
+        11,
+        "missing 'components' (components: such as main; a flat archive",
+    ),
     "digest cut short": (ZEROS, "0" * 63, 18, "64 lower-case hexadecimal digits"),
     "file without licence": ("    licence: MIT\n", "", 16, "missing 'licence' (licence: an SPDX expression)"),
     "file from nowhere": ("    path: supplied/tool.deb\n", "", 16, "tool.deb: expected path (supplied) or"

@@ -2,7 +2,7 @@
 """roles/nvidia/tasks/dkms.yml on this host, in a mount name space with a dkms of the test's own.
 
 What dkms says is acted out, so that each of its ways to end can be tried; a real one builds in
-tests/integration/test_modules_build.py.
+tests/integration/test_modules_dkms.py.
 """
 
 from __future__ import annotations
@@ -23,7 +23,11 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a mount name space ta
 _DKMS = """#!/bin/sh
 echo "dkms $*" >> {log}
 case "$1" in
-status) echo '{status}' ;;
+status)
+    echo '{status}'
+    if [ -e /lib/modules/{kernel}/updates/dkms/nvidia-current.ko ]; then
+        echo 'nvidia-current/535.309.01, {kernel}, x86_64: installed'
+    fi ;;
 install)
     if [ {ends} = works ]; then
         mkdir -p /lib/modules/{kernel}/updates/dkms
@@ -54,6 +58,7 @@ class Place:
         vermagic: str = f"{KERNEL} SMP preempt_rt",
         status: str = "nvidia-current/535.309.01: added",
         times: int = 1,
+        before: str = "",
     ) -> subprocess.CompletedProcess[str]:
         tools = self.folder / "bin"
         tools.mkdir(exist_ok=True)
@@ -73,7 +78,7 @@ class Place:
         keep = f"mkdir -p {self.folder}/left; cp -a /etc/dkms/. {self.folder}/left/"
         inner = "mkdir -p /etc/dkms /lib/modules\n"
         inner += "mount -t tmpfs none /etc/dkms; mount -t tmpfs none /lib/modules\n"
-        inner += "code=0\n" + f"{run} || code=$?\n" * times + f"{keep}; exit $code"
+        inner += f"{before}\ncode=0\n" + f"{run} || code=$?\n" * times + f"{keep}; exit $code"
         return subprocess.run(
             ["unshare", "--mount", "sh", "-c", inner],
             capture_output=True,
@@ -124,6 +129,23 @@ def test_a_source_that_dkms_does_not_know_is_named(place: Place) -> None:
     assert done.returncode != 0
     assert "dkms knows no source of that name" in done.stdout
     assert "dkms install" not in place.log.read_text()
+
+
+def test_two_sources_are_named_and_none_is_guessed(place: Place) -> None:
+    done = place.play("works", status="nvidia-current/535.261.03: added\nnvidia-current/535.309.01: added")
+    assert done.returncode != 0
+    assert "dkms knows the versions 535.261.03, 535.309.01" in " ".join(done.stdout.split())
+    assert "dkms install" not in place.log.read_text()
+
+
+def test_a_module_that_dkms_does_not_count_as_installed_is_built_again(place: Place) -> None:
+    """As after an upgrade of the driver: the older module is there, of the right kernel."""
+    kept = "mkdir -p /lib/modules/{0}/updates/dkms; echo '{0} SMP' > /lib/modules/{0}/updates/dkms/other.ko"
+    done = place.play(
+        "works", "-e nvidia_dkms_name=other", status="other/2.0: added", before=kept.format(KERNEL)
+    )
+    assert "dkms install --force -m other -v 2.0" in place.log.read_text()
+    assert done.returncode == 0, done.stdout
 
 
 def test_another_kernels_gates_stay_closed(place: Place) -> None:

@@ -126,3 +126,18 @@ def test_the_wait_ends_with_a_reason(tmp_path: Path, alive: bool, says: str) -> 
             say=say_nothing,
             timeout_s=0.01,
         )
+
+
+def test_a_command_that_does_not_listen_is_ended_when_its_telling_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As unshare, which blocks SIGTERM; whoever waits would otherwise wait for its end."""
+    monkeypatch.setattr("edgewright.twin.tools._GRACE_S", 0.2)
+
+    def fail(_: str) -> None:
+        raise KeyboardInterrupt
+
+    deaf = f"trap '' TERM; echo $$ > {tmp_path}/pid; while :; do sleep 0.1; done"
+    with pytest.raises(KeyboardInterrupt):
+        run_logged(["sh", "-c", deaf], "making it", tmp_path / "log", fail, every_s=0.3)
+    assert not Path("/proc", (tmp_path / "pid").read_text().strip()).exists()

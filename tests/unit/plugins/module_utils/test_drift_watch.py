@@ -149,6 +149,41 @@ def test_items_are_equal_to_the_accepted_or_not(case: str) -> None:
     assert sorted(item["item"] for item in watch.compare("x", have, accepted, want)) == items
 
 
+CLAIM = "system.slice claims CPU 2-3 (set by /etc/systemd/system.control/system.slice.d/50-AllowedCPUs.conf)"
+INVALID = "isolated invalid (Cpu list in cpuset.cpus not exclusive)"
+CAUSES = {
+    "who claims, and where": ([CLAIM], [], CLAIM),
+    "what came and what went": (["b", "c"], ["a", "b"], "c; no longer a"),
+    "what went": ([], ["nohz_full=2-3", "rcu_nocbs=2-3"], "no longer nohz_full=2-3; rcu_nocbs=2-3"),
+    "another order": ([1, 2], [2, 1], "the same in another order"),
+    "a text": (INVALID, "isolated", f"{INVALID}, accepted was isolated"),
+    "a truth": (True, False, "true, accepted was false"),
+    "what is gone": (None, "535.309.01", "nothing, accepted was 535.309.01"),
+    "a list that is gone": (None, [1], "nothing, accepted was [1]"),
+    "an empty text": ("", "a", ", accepted was a"),
+    "a file": ("a\nb\n", "a\n", "2 lines from 'a' on, accepted was a"),
+    "a mapping": ({"b": 1, "a": 2}, {}, '{"a": 2, "b": 1}, accepted was {}'),
+    "one that is long": ("x" * 200, None, "x" * 157 + "..., accepted was nothing"),
+}
+
+
+@pytest.mark.parametrize("case", CAUSES)
+def test_a_cause_tells_what_is_otherwise(case: str) -> None:
+    have, accepted, told = CAUSES[case]
+    assert watch.cause(have, accepted) == told
+    assert watch.cause(have, accepted, "why") == told + ": why"
+
+
+def test_a_cause_that_is_long_is_cut() -> None:
+    assert len(watch.cause([f"{number:04}" for number in range(1000)], [])) == 480
+
+
+def test_what_it_means_is_that_of_the_item() -> None:
+    want, why = {"packages": {"crun": "1"}}, {"packages": "behind our back", "crun": "no"}
+    (found,) = watch.compare("x", {"packages": {"crun": "2"}}, {"packages": {"crun": "1"}}, want, why)
+    assert (found["item"], found["cause"]) == ("packages.crun", "2, accepted was 1: behind our back")
+
+
 @pytest.fixture
 def kept(tmp_path: Path) -> dict[str, Any]:
     """A watch over the one area that needs no process: the receipt."""
@@ -163,6 +198,7 @@ def kept(tmp_path: Path) -> dict[str, Any]:
         "at": {"report": str(tmp_path / "report.json"), "metrics": str(tmp_path / "m.prom")},
         "want": {"acceptance": want},
         "accepted": probe.probe(LocalSystem(), {"acceptance": want}),
+        "why": {"acceptance": {"verdict": 'the "why" of it'}},
     }
 
 
@@ -200,7 +236,11 @@ def test_what_changed_is_named(
     assert found["drift"][0]["accepted"] == "x"
     assert metrics['edgewright_drift_items{area="acceptance"}'] == "3"
     assert metrics['edgewright_drift_item{area="acceptance",item="verdict"}'] == "1"
-    assert "acceptance.verdict is not as accepted" in capsys.readouterr().err
+    assert found["drift"][0]["cause"] == "nothing, accepted was x"
+    label = 'area="acceptance",item="verdict",cause="nothing, accepted was pass: the \\"why\\" of it"'
+    assert metrics["edgewright_drift_cause_info{" + label + "}"] == "1"
+    told = 'acceptance.verdict is not as accepted: nothing, accepted was pass: the "why" of it'
+    assert told in capsys.readouterr().err
 
 
 def test_an_area_that_cannot_be_read_is_no_area_without_drift(kept: dict[str, Any], tmp_path: Path) -> None:
@@ -210,6 +250,26 @@ def test_an_area_that_cannot_be_read_is_no_area_without_drift(kept: dict[str, An
     assert metrics["edgewright_watch_success"] == "0"
     assert 'edgewright_drift_items{area="kernal"}' not in metrics
     assert metrics['edgewright_drift_items{area="acceptance"}'] == "0"
+
+
+class Busy(LocalSystem):
+    """A device whose podman does not answer in time."""
+
+    def run(self, argv: list[str], timeout_s: float = 30.0) -> Result:
+        if argv[0] == "podman":
+            return Result(124, "", f"no answer within {timeout_s:g} s")
+        return Result(0, "podman\tinstalled\t4\n" if argv[0] == "dpkg-query" else "", "")
+
+
+def test_a_command_without_an_answer_is_an_error_and_no_finding() -> None:
+    at = {
+        **{"unit": "u", "container": "c", "socket": "/none", "default_site": "/none/d", "identity": "/none"},
+        **{"frontend": ["127.0.0.1", 1], "references": {"runtime": "r@d"}},
+    }
+    want = {"runtime": {"at": at, "packages": {"podman": "4"}, "files": {}}}
+    found = watch.look(Busy(), {"want": want, "accepted": {"runtime": {"image": "d"}}})
+    assert (found["drift"], found["items"], found["success"]) == ([], {}, False)
+    assert found["errors"] == ["runtime: TimeoutError: podman container inspect: no answer within 30 s"]
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": "x"}', '{"schema": "edgewright.watch/v1"}'])

@@ -38,6 +38,7 @@ class Simulator:
         health: what a snap's health is after an install, by the text of its file.
         fail_install: snapd's words on an install of a file with this text.
         refuse_ack: snapd's words on assertions.
+        interrupted: how often a change of a snap is still found under way.
         clock: seconds of the epoch on the device; each change takes one.
         started: when the runtime's services were started.
     """
@@ -51,6 +52,7 @@ class Simulator:
     health: dict[bytes, dict[str, str]] = field(default_factory=dict)
     fail_install: dict[bytes, str] = field(default_factory=dict)
     refuse_ack: str = ""
+    interrupted: dict[str, int] = field(default_factory=dict)
     clock: int = 1_800_000_000
     started: int = 0
     _changes: list[dict[str, Any]] = field(default_factory=list)
@@ -100,6 +102,7 @@ class Simulator:
         if method == "GET" and found:
             return _sync(self._changes[int(found[1])])
         reader = {
+            "/v2/changes": lambda: _sync(self._in_progress(parse_qs(parts.query)["for"][0])),
             "/v2/snaps": lambda: _sync(list(self.installed.values())),
             "/v2/connections": lambda: _sync({"established": [_pair(*pair) for pair in self.connected]}),
             "/v2/snaps/system/conf": lambda: self._setting(parse_qs(parts.query)["keys"][0]),
@@ -128,6 +131,12 @@ class Simulator:
             number = int(snap["revision"][1:]) - 1
             snap |= {"revision": f"x{number}", "health": {"status": "okay"}}
         return self._change("")
+
+    def _in_progress(self, name: str) -> list[dict[str, Any]]:
+        """The snap's changes that an earlier run left; each is asked for twice before it ends."""
+        left = self.interrupted.get(name, 0)
+        self.interrupted[name] = max(left - 1, 0)
+        return [{"id": "9", "summary": f"Refresh {name}"}] if left else []
 
     def tick(self) -> int:
         """Another second of the device's clock."""

@@ -144,6 +144,16 @@ def test_a_server_that_missed_its_new_model_is_restarted(site: Site) -> None:
     assert site.run()["changed"] is False
 
 
+def test_a_change_that_is_under_way_is_waited_for(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.simulator.interrupted[MODEL] = 3
+    assert site.run()["changed"] is True
+    assert site.simulator.interrupted[MODEL] == 0
+    site.simulator.interrupted[MODEL] = 10**6
+    impatient = snapd.Snapd(str(site.simulator.path), change_s=0.05)
+    with pytest.raises(snapd.SnapdError, match=rf"change 9 \(Refresh {MODEL}\) has not ended after 0 s"):
+        impatient.wait_for_others([MODEL])
+
+
 @pytest.mark.parametrize(
     ("moment", "expected"),
     [
@@ -271,6 +281,18 @@ def test_a_cut_connection_is_gone_on_with(site: Site, monkeypatch: pytest.Monkey
     site.depot.asked.clear()
     site.run()
     assert site.depot.asked[0] == f"{RUNTIME}_dangerous.snap bytes=8000-8999"
+
+
+def test_a_full_disk_is_told_with_what_is_wanted(site: Site) -> None:
+    """/dev/full takes no byte, as a disk without space."""
+    staging = Path(site.params["staging"])
+    staging.mkdir()
+    wanted = next(snap for snap in site.params["snaps"] if snap["name"] == MODEL)
+    (staging / f"{wanted['filename']}.{wanted['sha3_384'][:12]}.part").symlink_to("/dev/full")
+    said, result = site.refused()
+    assert "No space left on device: 9700 bytes are wanted there, and as many below" in said
+    assert "nothing was installed. Free some space" in said
+    assert (site.simulator.installed, result["installed"]) == ({}, [])
 
 
 def test_what_was_never_installed_makes_room(tmp_path: Path) -> None:

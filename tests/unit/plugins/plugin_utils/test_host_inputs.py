@@ -54,6 +54,49 @@ def test_an_untrusted_text_is_not_a_template() -> None:
     assert _variables({"kernel_dir": "{{ 1 + 1 }}"})["kernel_dir"] == "{{ 1 + 1 }}"
 
 
+# What is put together here, and what is left to Ansible, come out alike.
+TEXTS: dict[str, tuple[str, Any]] = {
+    "words": ("/srv", "/srv"),
+    "a name among words": ("{{ site }}/depot", "/s/depot"),
+    "names of names": ("{{ place }}-{{site}}", "/s/p-/s"),
+    "a name alone": ("{{ site }}", "/s"),
+    "a number among words": ("n{{ number }}", "n7"),
+    "a number alone": ("{{ number }}", 7),
+    "a list": ("{{ many }}", ["a"]),
+    "a filter": ("{{ site | upper }}", "/S"),
+    "an untrusted value": ("<{{ strange }}>", "<{{ site }}>"),
+    "a comment": ("a{# no #}b", "ab"),
+    "braces": ("{a}", "{a}"),
+    "two lines": ("{{ site }}\nx", "/s\nx"),
+}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_a_text_of_names_is_what_ansible_makes_of_it(name: str) -> None:
+    text, expected = TEXTS[name]
+    given = {
+        "site": "/s",
+        "place": trust_as_template("{{ site }}/p"),
+        "number": 7,
+        "many": ["a"],
+        "strange": "{{ site }}",
+        "kernel_nested": trust_as_template(text),
+    }
+    specs = {"kernel": RoleSpec("kernel", {"kernel_nested": {"type": "raw"}})}
+    loader = DataLoader()
+    variables = HostVariables("reader-01", Templar(loader, {}), given, {}, specs)
+    assert variables["kernel_nested"] == expected
+    assert variables["kernel_nested"] == plain(
+        Templar(loader, given).template(given["kernel_nested"])  # type: ignore[arg-type]
+    )
+
+
+def test_names_that_lead_in_a_circle_are_told() -> None:
+    circle = {"kernel_dir": trust_as_template("{{ other }}"), "other": trust_as_template("{{ kernel_dir }}")}
+    with pytest.raises(InputError, match="the value of kernel_dir cannot be computed"):
+        _variables(circle)["kernel_dir"]
+
+
 TYPES = {
     "int from text": ({"kernel_count": "5"}, "kernel_count", 5),
     "bool from text": ({"kernel_flag": "yes"}, "kernel_flag", True),
