@@ -57,7 +57,7 @@ def test_the_depots_repository_has_the_package_and_only_a_signers_certificate(
     keys = tmp_path / "keys"
     if signed:
         make_mok(keys)
-    lock = {**LOCK, "apt": {**LOCK["apt"], "packages": []}, "images": [], "modules": [made]}
+    lock = {**LOCK, "apt": {**LOCK["apt"], "packages": []}, "images": [], "snaps": [], "modules": [made]}
     lock["python"] = {"wheels": []}
     release = {"os": {**LOCK["os"], "kernel": "k"}, "apt": {"sources": []}, "python": {"version": "3.11"}}
     release["python"]["platforms"] = []
@@ -79,7 +79,8 @@ def test_provenance_and_sbom_name_the_package_and_what_it_was_built_of(made: dic
     assert spoken[made["filename"]] == made["sha256"]
     needs = told["predicate"]["buildDefinition"]["resolvedDependencies"]
     assert "headers.deb" in [one["name"] for one in needs]
-    bare = {**LOCK, "apt": {"packages": []}, "python": {"wheels": []}, "images": [], "modules": [made]}
+    nothing = {"apt": {"packages": []}, "python": {"wheels": []}, "images": [], "snaps": []}
+    bare = {**LOCK, **nothing, "modules": [made]}
     components: list[Any] = []
     links: dict[str, list[Any]] = {}
 
