@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONDONTWRITEBYTECODE = 1
 INVENTORY ?= inventories/factory
 
-.PHONY: help setup provision test test-fast lint bench readmes twins-down twin-aarch64 clean
+.PHONY: help setup provision test test-ubuntu-core test-fast lint bench readmes twins-down twin-aarch64 clean
 
 help: ## Show the targets
 	@grep -E '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -18,6 +18,9 @@ provision: setup ## Make the twins and the depot, and provision the example site
 
 test: setup ## Every test
 	@scripts/test.sh
+
+test-ubuntu-core: setup ## Tests on a snapd twin, which stands for Ubuntu Core; not all of them were seen to pass yet
+	pytest -v -m ubuntu_core
 
 test-fast: setup ## Tests without containers and machines, under two minutes
 	pytest -q -n 2 --dist loadfile -m "not clients and not container and not vm and not slow"
