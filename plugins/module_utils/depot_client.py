@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import Dict, List, Mapping, Optional
+from typing import Dict, List, Mapping, Optional, Tuple
 
 from ansible_collections.edgewright.factory.plugins.module_utils.system import System
 
@@ -128,6 +128,22 @@ def unqualified(system: System, own: List[str]) -> List[Dict[str, object]]:
 
 
 def _release(system: System, depot: Mapping[str, object]) -> Optional[Dict[str, str]]:
-    """The depot's InRelease as apt fetched it last; apt writes the URL's slashes as underscores."""
-    name = "%s:%s_apt_dists_%s_InRelease" % (depot["host"], depot["port"], depot["suite"])
-    return _digest(system.read_bytes(_LISTS + "/" + name))
+    """The depot's InRelease as apt fetched it last, where the lists that it names are whole.
+
+    apt believes the lists that it has as long as InRelease is the same, also one that a loss of power emptied.
+    """
+    # apt writes the URL's slashes as underscores.
+    prefix = "{}/{}:{}_apt_dists_{}_".format(_LISTS, depot["host"], depot["port"], depot["suite"])
+    data = system.read_bytes(prefix + "InRelease")
+    for digest, path in _listed(data or b""):
+        held = system.read_bytes(prefix + path.replace("/", "_"))
+        if held is not None and hashlib.sha256(held).hexdigest() != digest:
+            return None
+    return _digest(data)
+
+
+def _listed(release: bytes) -> List[Tuple[str, str]]:
+    """SHA-256 and path of each file in a Release file's section `SHA256`."""
+    section = re.search(r"^SHA256:[^\n]*\n((?: [^\n]*\n)+)", release.decode("utf-8", "replace"), re.MULTILINE)
+    rows = [line.split() for line in section.group(1).splitlines()] if section else []
+    return [(row[0], row[2]) for row in rows if len(row) == 3]

@@ -158,6 +158,9 @@ def ensure_file(module: AnsibleModule, entry: dict[str, Any]) -> tuple[bool, str
         handle, temporary = tempfile.mkstemp(dir=module.tmpdir)
         with os.fdopen(handle, "wb") as stream:
             stream.write(content.encode("utf-8"))
+            # Else a loss of power within the next half minute leaves the name with nothing in it.
+            stream.flush()
+            os.fsync(stream.fileno())
         os.chmod(temporary, int(entry["mode"], 8))
         # atomic_move writes through a link; the link itself must give way to the file.
         if os.path.islink(path):

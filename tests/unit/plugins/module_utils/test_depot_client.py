@@ -133,3 +133,25 @@ def test_only_later_settings_of_a_search_count(tree: Tree) -> None:
     assert depot_client.unqualified(tree, [OWN, DROP_IN]) == [
         {"file": directory + "90-vendor.conf", "line": 2, "text": line.strip()}
     ]
+
+
+@pytest.mark.parametrize(
+    ("listed", "held", "whole"),
+    [
+        pytest.param(b"Package: a\n", b"Package: a\n", True, id="as InRelease says"),
+        pytest.param(b"Package: a\n", b"", False, id="emptied by a loss of power"),
+        pytest.param(b"Package: a\n", b"Package: b\n", False, id="of another release"),
+        pytest.param(b"Package: a\n", None, True, id="not there, so apt fetches it"),
+    ],
+)
+def test_a_release_counts_only_where_its_lists_are_whole(
+    tree: Tree, listed: bytes, held: bytes | None, whole: bool
+) -> None:
+    prefix = "/var/lib/apt/lists/10.0.2.100:8443_apt_dists_bookworm_"
+    digest = hashlib.sha256(listed).hexdigest()
+    release = f"Suite: bookworm\nSHA256:\n {digest} {len(listed)} main/binary-amd64/Packages\nDate: now\n"
+    tree.put(prefix + "InRelease", release)
+    if held is not None:
+        tree.put(prefix + "main_binary-amd64_Packages", held.decode())
+    expected = {"sha256": hashlib.sha256(release.encode()).hexdigest()} if whole else None
+    assert depot_client.read(tree, SCOPE)["release"] == expected
