@@ -11,8 +11,8 @@ Items of `have` and `want`:
     registry_identity  {file in the registry's directory under certs.d: whether it is the identity's}
     other_sources      active apt sources that are not the depot's: [{file, line, text}]
     unqualified        lines that let an image be searched in registries: [{file, line, text}]
-    release            {sha256} of the depot's InRelease that apt fetched last, or None; None also where a list
-                       that it names is there with another digest
+    release            {sha256} of the depot's InRelease that apt fetched last, or None; None also where
+                       a list that it names is there with another digest
 
 `want` has `depot` more: where the probe looks (url, host, port, suite, and the directory of the identity).
 """
@@ -239,7 +239,7 @@ _DIGESTS = {
     "release": (
         "the depot's list of packages",
         "/var/lib/apt/lists",
-        "the depot has another release than the one this device knows, or the device's lists of it are not whole",
+        "the depot has another release than this device knows, or the device's lists of it are not whole",
     ),
 }
 

@@ -144,6 +144,7 @@ def _release(system: System, depot: Mapping[str, object]) -> Optional[Dict[str, 
 
 def _listed(release: bytes) -> List[Tuple[str, str]]:
     """SHA-256 and path of each file in a Release file's section `SHA256`."""
-    section = re.search(r"^SHA256:[^\n]*\n((?: [^\n]*\n)+)", release.decode("utf-8", "replace"), re.MULTILINE)
+    text = release.decode("utf-8", "replace")
+    section = re.search(r"^SHA256:[^\n]*\n((?: [^\n]*\n)+)", text, re.MULTILINE)
     rows = [line.split() for line in section.group(1).splitlines()] if section else []
     return [(row[0], row[2]) for row in rows if len(row) == 3]
