@@ -130,7 +130,7 @@ def unqualified(system: System, own: List[str]) -> List[Dict[str, object]]:
 def _release(system: System, depot: Mapping[str, object]) -> Optional[Dict[str, str]]:
     """The depot's InRelease as apt fetched it last, where the lists that it names are whole.
 
-    apt believes the lists that it has as long as InRelease is the same, also one that a loss of power emptied.
+    apt believes its lists as long as InRelease is the same, also one that a loss of power emptied.
     """
     # apt writes the URL's slashes as underscores.
     prefix = "{}/{}:{}_apt_dists_{}_".format(_LISTS, depot["host"], depot["port"], depot["suite"])
