@@ -54,6 +54,7 @@ _WHY = {
     "strays": "something runs in the slice that does not belong there, on the CPUs of the model",
     "quiet_enabled": "edgewright-quiet-cpus.service is not enabled, so interrupts would come back at a boot",
     "quiet_config": "edgewright-quiet-cpus.service is told other CPUs or another governor than wanted",
+    "quiet_rule": "udev has no rule that keeps the CPUs quiet when a driver comes later than the service",
     "irqbalance": "irqbalance moves interrupts onto the slice's CPUs",
     "irq_default": "new interrupts would go to the slice's CPUs",
     "irqs": "interrupts may fire on the slice's CPUs",
@@ -62,6 +63,16 @@ _WHY = {
     "governors": "CPUs of the slice have another frequency governor than wanted, and change their speed",
     "manager_affinity": "systemd's own CPUAffinity (in system.conf or system.conf.d) is other than wanted",
 }
+# A network card that is found after the service has run spreads its interrupts over all CPUs: virtio_net does it
+# when it is probed, whatever the default is (drivers/net/virtio_net.c: virtnet_set_affinity). `try-`: not before
+# the service itself has run; `--no-block`: udev must not wait for a job that may wait for udev. Only cards of
+# hardware: a container's are of no bus.
+QUIET_RULE = (
+    "# Written by Edgewright (role isolation); changes made here are undone by the next run.\n"
+    'ACTION=="add|move", SUBSYSTEM=="net", SUBSYSTEMS=="pci|virtio|usb|platform", '
+    'RUN+="/usr/bin/systemctl --no-block try-reload-or-restart edgewright-quiet-cpus.service"\n'
+)
+
 # Lists that only must keep off the slice's CPUs: they may name CPUs that the device could have and lacks.
 _KEEP_OFF = ("irq_default", "workqueues")
 
@@ -136,6 +147,7 @@ def want(variables: Mapping[str, Any], profile: Mapping[str, Any], lock: Mapping
         "intruders": [],
         "quiet_enabled": True,
         "quiet_config": {"isolated": cpus, "housekeeping": rest, "governor": governor},
+        "quiet_rule": QUIET_RULE,
         "irqbalance": "off",
         "irq_default": rest,
         "irqs": [],

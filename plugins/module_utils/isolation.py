@@ -27,6 +27,7 @@ UNIT = "edgewright-partition.service"
 QUIET_UNIT = "edgewright-quiet-cpus.service"
 IRQBALANCE = "irqbalance.service"
 QUIET_CONFIG = "/etc/edgewright/quiet-cpus.json"
+QUIET_RULE = "/etc/udev/rules.d/80-edgewright-quiet-cpus.rules"
 # What the quiet-cpus service was refused by the kernel at its last run: managed interrupts, per-CPU ones.
 REFUSED = "/run/edgewright/quiet-cpus.json"
 # Where systemd keeps settings of units, the strongest first.
@@ -106,6 +107,7 @@ class _Device:
             "strays": self.strays,
             "quiet_enabled": lambda: self.unit(QUIET_UNIT, "UnitFileState") == "enabled",
             "quiet_config": self.quiet_config,
+            "quiet_rule": lambda: self.system.read(QUIET_RULE),
             "irqbalance": self.irqbalance,
             "irq_default": lambda: self.mask("/proc/irq/default_smp_affinity"),
             "irqs": lambda: self.irqs(fixed=False),

@@ -256,7 +256,9 @@ def test_an_impostor_is_not_taken_for_the_twin(twin: VmTwin) -> None:
 
 def test_a_taken_port_is_named(twin: VmTwin) -> None:
     other = VmTwin(replace(twin.spec, name="second"))
-    with pytest.raises(EdgewrightError, match=f"port {twin.spec.port} of 127.0.0.1 is taken"):
+    with pytest.raises(
+        EdgewrightError, match=f"port {twin.spec.port} of 127.0.0.1 is held by process {twin.pid()} "
+    ):
         other.up(timeout_s=10)
     other.purge()
     forget_host_key(twin.spec)

@@ -28,6 +28,7 @@ WANT: dict[str, Any] = {
     "at": {"members": ["edgewright-*.service"], "governor": "performance"},
     "quiet_enabled": True,
     "quiet_config": {"isolated": "2-3", "housekeeping": "0-1", "governor": "performance"},
+    "quiet_rule": isolation.QUIET_RULE,
     "irqbalance": "off",
     "irq_default": "0-1",
     "irqs": [],

@@ -146,6 +146,7 @@ def quiet_device() -> dict[str, str]:
         "/etc/edgewright/quiet-cpus.json": (
             '{"isolated": "2-3", "housekeeping": "0-1", "governor": "performance"}'
         ),
+        "/etc/udev/rules.d/80-edgewright-quiet-cpus.rules": rules.QUIET_RULE,
         "/run/edgewright/quiet-cpus.json": '{"irqs": {"25": "3"}, "threads": {"44": "kept"}}',
     }
     for pid, files_of in (
@@ -234,7 +235,11 @@ FAULTS: dict[str, tuple[dict[str, str | None], dict[str, Any]]] = {
         {"/sys/devices/system/cpu/online": "0-2\n"},
         {"topology": {"cpus": "0-2"}},
     ),
-    "the service is told otherwise": (
+    "udev's rule was changed": (
+        {"/etc/udev/rules.d/80-edgewright-quiet-cpus.rules": "# another\n"},
+        {"quiet_rule": "# another\n"},
+    ),
+    "the service is told nothing": (
         {"/etc/edgewright/quiet-cpus.json": "{}"},
         {"quiet_config": {}},
     ),
