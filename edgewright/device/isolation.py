@@ -63,8 +63,8 @@ _WHY = {
     "governors": "CPUs of the slice have another frequency governor than wanted, and change their speed",
     "manager_affinity": "systemd's own CPUAffinity (in system.conf or system.conf.d) is other than wanted",
 }
-# A network card that is found after the service has run spreads its interrupts over all CPUs: virtio_net does it
-# when it is probed, whatever the default is (drivers/net/virtio_net.c: virtnet_set_affinity). `try-`: not before
+# A network card found after the service has run spreads its interrupts over all CPUs: virtio_net does it
+# when probed, whatever the default is (drivers/net/virtio_net.c: virtnet_set_affinity). `try-`: not before
 # the service itself has run; `--no-block`: udev must not wait for a job that may wait for udev. Only cards of
 # hardware: a container's are of no bus.
 QUIET_RULE = (
