@@ -20,9 +20,11 @@ from pathlib import Path
 
 from edgewright.errors import EdgewrightError
 
-__all__ = ["OWNER_FILE", "OWNER_VARIABLE", "Holder", "end", "mark", "owner", "vm_holder"]
+__all__ = ["DISK", "OWNER_FILE", "OWNER_VARIABLE", "Holder", "end", "mark", "owner", "vm_holder"]
 
 OWNER_VARIABLE = "EDGEWRIGHT_TWIN_OWNER"
+DISK = "disk.qcow2"
+"""A VM twin's own layer of disk, by which its QEMU is known to be a twin's."""
 OWNER_FILE = "owner"
 """In a VM twin's directory: the owner, where it has one."""
 
@@ -95,9 +97,14 @@ def vm_holder(port: int) -> tuple[Holder, int] | None:
             command = (entry / "cmdline").read_bytes()
             if b"qemu-system" not in command or f"hostfwd=tcp:127.0.0.1:{port}-".encode() not in command:
                 continue
-            directory = (entry / "cwd").readlink()
+            # Not its working directory: QEMU leaves that when it goes to the background.
+            held = [str(each.readlink()).removesuffix(" (deleted)") for each in (entry / "fd").iterdir()]
         except OSError:  # it ended meanwhile, or is another user's
             continue
+        disks = [Path(path) for path in held if path.endswith(f"/{DISK}")]
+        if not disks:
+            continue
+        directory = disks[0].parent
         try:
             started_by = (directory / OWNER_FILE).read_text(encoding="ascii")
         except OSError:

@@ -74,7 +74,7 @@ class VmTwin(Twin):
     @property
     def disk(self) -> Path:
         """The twin's own layer of disk."""
-        return self.spec.directory / "disk.qcow2"
+        return self.spec.directory / abandoned.DISK
 
     def pid(self) -> int | None:
         """The process id of the twin's QEMU, or None when it does not run.

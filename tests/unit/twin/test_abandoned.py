@@ -28,11 +28,13 @@ def _holder(place: Path, started_by: str) -> Holder:
 
 
 def _stand_in(directory: Path, port: int) -> subprocess.Popen[bytes]:
-    """A process whose command line and directory are those of a twin's QEMU."""
+    """A process with the command line of a twin's QEMU, which has its disk open and is elsewhere itself."""
     words = ["qemu-system-x86_64", "-netdev", f"user,hostfwd=tcp:127.0.0.1:{port}-:22"]
-    code = "import time; print('up', flush=True); time.sleep(600)"
+    code = (
+        f"import time; disk = open('{directory}/disk.qcow2', 'w'); print('up', flush=True); time.sleep(600)"
+    )
     process = subprocess.Popen(
-        [words[0], "-c", code, *words[1:]], executable=sys.executable, cwd=directory, stdout=subprocess.PIPE
+        [words[0], "-c", code, *words[1:]], executable=sys.executable, cwd="/", stdout=subprocess.PIPE
     )
     assert process.stdout is not None
     process.stdout.readline()
@@ -85,7 +87,7 @@ def test_a_port_that_a_kept_twin_has_is_refused_and_an_abandoned_one_is_freed(tm
         twin = VmTwin(TwinSpec("edge-01", "vm", tmp_path / "site", port), said.append)
         found = vm_holder(port)
         assert found is not None
-        assert found[1] == process.pid
+        assert (found[0].place, found[1]) == (place, process.pid)
         with pytest.raises(
             EdgewrightError, match=f"port {port} of 127.0.0.1 is held by process {process.pid}"
         ):
