@@ -42,7 +42,17 @@ from edgewright.device.runtime_files import (
 from edgewright.device.topology import chosen_cpus
 from edgewright.errors import InputError
 
-__all__ = ["AREA", "PACKAGES", "Serving", "drift", "locked_images", "package_versions", "serving", "want"]
+__all__ = [
+    "AREA",
+    "PACKAGES",
+    "Serving",
+    "drift",
+    "file_drift",
+    "locked_images",
+    "package_versions",
+    "serving",
+    "want",
+]
 
 AREA = "runtime"
 
@@ -209,16 +219,21 @@ def drift(have: Have, want: Want) -> list[Drift]:
     """What differs, in the order in which the role mends it."""
     if not want:
         return []
+    why = dict(_WHY)
+    if want["cpus"] is None:
+        del why["cpus"]
+    return file_drift(have, want) + compare(AREA, have, want, why)
+
+
+def file_drift(have: Have, want: Want) -> list[Drift]:
+    """The files whose text is not as wanted."""
     found = []
     files = have.get("files") or {}
     for path, text in want["files"].items():
         if files.get(path) != text:
             state = "is missing" if files.get(path) is None else "was changed, or is of another release"
             found.append(Drift(AREA, f"files.{path}", files.get(path), text, f"{path} {state}"))
-    why = dict(_WHY)
-    if want["cpus"] is None:
-        del why["cpus"]
-    return found + compare(AREA, have, want, why)
+    return found
 
 
 def locked_images(lock: Mapping[str, Any]) -> tuple[Mapping[str, Any], dict[str, Mapping[str, Any]]]:

@@ -167,12 +167,7 @@ def drift(have: Have, want: Want) -> list[Drift]:
         if any(item.get(key) != wanted[key] for key in keys):
             state = "is not installed" if not item else "is another than the lock's"
             found.append(Drift(AREA, f"snaps.{name}", item or None, wanted, f"snap {name} {state}"))
-    files = have.get("files") or {}
-    for path, text in want["files"].items():
-        if files.get(path) != text:
-            state = "is missing" if files.get(path) is None else "was changed, or is of another release"
-            found.append(Drift(AREA, f"files.{path}", files.get(path), text, f"{path} {state}"))
     why = dict(_WHY)
     if want["cpus"] is None:
         del why["cpus"], why["grouped"]
-    return found + compare(AREA, have, want, why)
+    return [*found, *runtime.file_drift(have, want), *compare(AREA, have, want, why)]

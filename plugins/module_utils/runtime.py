@@ -53,7 +53,7 @@ def read(system: System, scope: Mapping[str, Any], ask: Optional[Ask] = None) ->
     at = scope["at"]
     ask = ask or ask_ready
     packages = _packages(system, list(scope["packages"]))
-    units = _units(system, [at["unit"], "nginx.service"])
+    units = units_of(system, [at["unit"], "nginx.service"], "NeedDaemonReload")
     unit, nginx = units.get(at["unit"], {}), units.get("nginx.service", {})
     container = _container(system, at["container"]) if packages.get("podman") else {}
     stored: Optional[List[str]] = None
@@ -101,9 +101,9 @@ def _packages(system: System, names: List[str]) -> Dict[str, Optional[str]]:
     return found
 
 
-def _units(system: System, names: List[str]) -> Dict[str, Dict[str, str]]:
-    """Properties of each unit by its name."""
-    properties = "Id,ActiveState,UnitFileState,NeedDaemonReload"
+def units_of(system: System, names: List[str], prop: str) -> Dict[str, Dict[str, str]]:
+    """State of each unit by its name: whether it runs, whether it starts at boot, and one property more."""
+    properties = "Id,ActiveState,UnitFileState," + prop
     shown = system.run(["systemctl", "show", "--property", properties, *names])
     units = {}
     for block in shown.out.split("\n\n"):

@@ -28,7 +28,7 @@ def read(system: System, scope: Mapping[str, Any], ask: Optional[runtime.Ask] = 
     at = scope["at"]
     ask = ask or runtime.ask_ready
     found = {str(snap.get("name")): snap for snap in system.snapd("/v2/snaps") or []}
-    units = show(system, list(scope["services"]))
+    units = runtime.units_of(system, list(scope["services"]), "MainPID")
     pid = int(units.get(at["server"], {}).get("MainPID") or 0)
     active = {name: unit.get("ActiveState") == "active" for name, unit in units.items()}
     serves = active.get(at["frontend_unit"], False)
@@ -58,18 +58,6 @@ def read(system: System, scope: Mapping[str, Any], ask: Optional[runtime.Ask] = 
             "status": answer.status,
         },
     }
-
-
-def show(system: System, names: List[str]) -> Dict[str, Dict[str, str]]:
-    """Properties of each unit by its name."""
-    properties = "Id,ActiveState,UnitFileState,MainPID"
-    shown = system.run(["systemctl", "show", "--property", properties, *names])
-    units = {}
-    for block in shown.out.split("\n\n"):
-        values = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
-        if "Id" in values:
-            units[values["Id"]] = values
-    return units
 
 
 def snap_item(system: System, snap: Optional[Mapping[str, Any]]) -> Optional[Dict[str, Any]]:
