@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from edgewright.errors import InputError
 
-__all__ = ["SOURCES", "Recipe", "container_recipe", "vm_recipe"]
+__all__ = ["SOURCES", "SUITES", "Recipe", "container_recipe", "in_suite", "vm_recipe"]
+
+SUITES = ("bookworm", "trixie")
+"""Debian's releases that a VM twin can start with; the first is what it has where nothing is said."""
 
 SOURCES = (
     "deb archive:debian bookworm main",
@@ -207,6 +210,27 @@ def vm_recipe(arch: str = "amd64") -> Recipe:
         efi_name=efi_name,
         grub_modules=GRUB_MODULES,
         grub_embedded=GRUB_EMBEDDED,
+    )
+
+
+def in_suite(recipe: Recipe, suite: str) -> Recipe:
+    """A VM's recipe with another release of Debian.
+
+    Args:
+        recipe: as `vm_recipe` gives it.
+        suite: one of `SUITES`.
+
+    Raises:
+        InputError: there is no recipe for the suite.
+    """
+    if suite not in SUITES:
+        raise InputError(
+            f"choosing a VM image: no recipe for the suite {suite!r}; known are {', '.join(SUITES)}"
+        )
+    if suite == recipe.suite:
+        return recipe
+    return replace(
+        recipe, suite=suite, sources=tuple(each.replace(recipe.suite, suite) for each in recipe.sources)
     )
 
 

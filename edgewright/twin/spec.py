@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from edgewright.errors import InputError
+from edgewright.twin.recipe import SUITES
 
 __all__ = [
     "CONTAINER_GATEWAY",
@@ -40,7 +41,7 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _KINDS = ("vm", "container", "snapd")
 _ARCHES = ("amd64", "arm64")
 _IMAGES = ("debian",)
-_TWIN_KEYS = ("kind", "cpus", "memory_mib", "depot_port", "image", "arch", "capture", "stick")
+_TWIN_KEYS = ("kind", "cpus", "memory_mib", "depot_port", "image", "arch", "suite", "capture", "stick")
 
 
 def _whole(value: object, what: str, name: str, low: int, high: int) -> int:
@@ -70,6 +71,7 @@ class TwinSpec:
         depot_port: the depot's port on the host's loopback; a VM reaches it as 10.0.2.100:8443.
         image: which image it starts from; `debian` is the only one.
         arch: `amd64`, or `arm64` (VM only, always emulated).
+        suite: Debian's release that it starts with: `bookworm`, or `trixie` (VM of amd64 only).
         capture: whether QEMU writes the head of every packet of its network card to `net.pcap` (VM only).
         stick: a disk image that is plugged in, read only, as its second disk (VM only).
 
@@ -87,6 +89,7 @@ class TwinSpec:
     depot_port: int = DEFAULT_DEPOT_PORT
     image: str = "debian"
     arch: str = "amd64"
+    suite: str = SUITES[0]
     capture: bool = False
     stick: Path | None = None
 
@@ -101,6 +104,7 @@ class TwinSpec:
             ("edgewright_twin.kind", self.kind, _KINDS),
             ("edgewright_twin.image", self.image, _IMAGES),
             ("edgewright_twin.arch", self.arch, _ARCHES),
+            ("edgewright_twin.suite", self.suite, SUITES),
         ):
             if value not in allowed:
                 raise InputError(
@@ -125,6 +129,11 @@ class TwinSpec:
             raise InputError(
                 f"reading twin {self.name}: edgewright_twin.stick must be the absolute path of a disk image, "
                 f"got {str(self.stick)!r}; correct it in the inventory"
+            )
+        if self.suite != SUITES[0] and (self.kind, self.arch) != ("vm", "amd64"):
+            raise InputError(
+                f"reading twin {self.name}: suite {self.suite} is for VM twins of amd64, and it is a "
+                f"{self.kind} of {self.arch}; leave suite out, which means {SUITES[0]}"
             )
         if self.kind == "container" and (self.capture or self.stick):
             raise InputError(
@@ -216,6 +225,7 @@ class TwinSpec:
             ),
             image=str(twin.get("image", "debian")),
             arch=str(twin.get("arch", "amd64")),
+            suite=str(twin.get("suite", SUITES[0])),
             capture=twin.get("capture", False),
             stick=Path(str(twin["stick"])) if twin.get("stick") else None,
         )

@@ -30,7 +30,7 @@ from edgewright.twin.disk import make_disk
 from edgewright.twin.image import VmImage, vm_image
 from edgewright.twin.keys import forget_host_key
 from edgewright.twin.machine import Twin
-from edgewright.twin.recipe import vm_recipe
+from edgewright.twin.recipe import in_suite, vm_recipe
 from edgewright.twin.tools import need, run_quiet, tail
 
 __all__ = ["VmTwin"]
@@ -57,7 +57,7 @@ class VmTwin(Twin):
 
     def _image(self) -> VmImage:
         """What its disk is made from; made when the cache lacks it."""
-        return vm_image(vm_recipe(self.spec.arch), self._say)
+        return vm_image(in_suite(vm_recipe(self.spec.arch), self.spec.suite), self._say)
 
     @property
     def serial_log(self) -> Path:

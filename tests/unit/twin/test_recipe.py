@@ -12,7 +12,7 @@ import pytest
 
 from edgewright.errors import InputError
 from edgewright.twin.image import image_dir, root_offset
-from edgewright.twin.recipe import Recipe, container_recipe, vm_recipe
+from edgewright.twin.recipe import Recipe, container_recipe, in_suite, vm_recipe
 from edgewright.twin.snapd_recipe import STANDINS_DIR, snapd_recipe
 
 
@@ -51,6 +51,20 @@ def test_the_cache_is_where_the_environment_says(tmp_path: Path, monkeypatch: py
 def test_an_unknown_architecture_is_refused() -> None:
     with pytest.raises(InputError, match="no recipe for the architecture 'riscv64'"):
         vm_recipe("riscv64")
+
+
+def test_a_suite_changes_where_the_packages_come_from_and_nothing_else() -> None:
+    plain = vm_recipe()
+    assert in_suite(plain, "bookworm") is plain
+    other = in_suite(plain, "trixie")
+    assert other.sources == (
+        "deb archive:debian trixie main",
+        "deb archive:debian trixie-updates main",
+        "deb archive:debian-security trixie-security main",
+    )
+    assert replace(other, suite="bookworm", sources=plain.sources) == plain
+    with pytest.raises(InputError, match="no recipe for the suite 'sid'"):
+        in_suite(plain, "sid")
 
 
 @pytest.mark.parametrize(
