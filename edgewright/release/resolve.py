@@ -183,6 +183,7 @@ def _models(marked: Marked, store: BlobStore, mover: Mover) -> list[dict[str, An
                 python["platforms"],
                 store,
                 dependencies=False,
+                any_python=True,
                 place=marked.place("images", "models", number, "wheel"),
             )[0]
         entry = {"role": "model", "name": model["name"], "model": model["model"], "version": model["version"]}

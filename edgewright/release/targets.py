@@ -317,7 +317,9 @@ def _package_place(marked: Marked, target: Target, own: Sequence[SuppliedDeb]) -
 
 def _kernel(closure: Sequence[Deb], target: Target, marked: Marked) -> dict[str, str]:
     """The kernel that a meta package stands for, found among what it brings."""
-    found = [deb for deb in closure if re.match(r"linux-image-\d", deb.name)]
+    kernels = [deb for deb in closure if re.match(r"linux-image-\d", deb.name)]
+    # A meta package may look like a kernel itself: linux-image-6.12-rt-amd64 of bookworm-security.
+    found = [deb for deb in kernels if deb.name != target.kernel] or kernels
     if len(found) != 1:
         names = ", ".join(deb.name for deb in found) or "none"
         raise InputError(

@@ -45,6 +45,7 @@ def resolve_wheels(
     store: BlobStore,
     *,
     dependencies: bool = True,
+    any_python: bool = False,
     constraints: Mapping[str, str] | None = None,
     place: str = "release.yml",
     supplied: Sequence[SuppliedWheel] = (),
@@ -57,6 +58,8 @@ def resolve_wheels(
         platforms: Wheel platform tags that the devices take, best first.
         store: Where the wheels go.
         dependencies: Whether what they need belongs to the set.
+        any_python: Whether it does not matter on which Pythons they say that they run: files are taken out of
+            them, as a model is, and nothing is imported.
         constraints: Versions, by name, that packages of the set must have.
         place: `FILE:LINE` of the requirements, for messages.
         supplied: Wheels in the store that belong to the set, each this very file.
@@ -84,6 +87,7 @@ def resolve_wheels(
             *("install", "--dry-run", "--ignore-installed", "--only-binary", ":all:", "--quiet"),
             *("--target", f"{room}/none", "--report", str(report), *target, "--constraint", str(held)),
             *([] if dependencies else ["--no-deps"]),
+            *(["--ignore-requires-python"] if any_python else []),
             *sorted(requirements),
             *_files(supplied, Path(room), store),
         )
@@ -163,6 +167,7 @@ def _fetch(wheel: Mapping[str, Any], version: str, platforms: Sequence[str], sto
         wanted.write_text(f"{what} --hash=sha256:{wheel['sha256']}\n")
         done = _pip(
             *("download", "--quiet", "--no-deps", "--only-binary", ":all:", "--require-hashes"),
+            "--ignore-requires-python",  # the hash says which wheel; whether it fits was asked when it was locked
             *("--python-version", version, "--implementation", "cp", "--abi", f"cp{short}", "--abi", "abi3"),
             *("--abi", "none", *(word for platform in platforms for word in ("--platform", platform))),
             *("--dest", room, "--requirement", str(wanted)),

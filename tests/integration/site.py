@@ -62,6 +62,7 @@ class Site:
         depot_port: port of this site's depot, on loopback.
         twin: kind of the twin.
         own: further variables of the device.
+        release: what it shall hold: the directory with release and lock.
 
     As a context manager it is created at the start, and its twin and depot are stopped at the end.
     """
@@ -72,6 +73,7 @@ class Site:
     depot_port: int
     twin: str = "vm"
     own: dict[str, Any] = field(default_factory=dict)
+    release: Path = ROOT / "releases" / "label-reader"
     runs: int = field(default=0)
 
     @property
@@ -94,7 +96,7 @@ class Site:
             "group_vars/all/edgewright.yml",
             {
                 "edgewright_state_dir": str(self.state),
-                "edgewright_release_dir": str(ROOT / "releases" / "label-reader"),
+                "edgewright_release_dir": str(self.release),
             },
         )
         self.write(
@@ -127,8 +129,7 @@ class Site:
         """Build the release's bundle and take it in as the site's depot, as `make provision` does."""
         keys = {"EDGEWRIGHT_KEYS": str(self.state / "keys")}
         stick = str(self.directory / "stick")
-        release = str(ROOT / "releases" / "label-reader")
-        self.edgewright("bundle", "build", release, "-o", stick, "--no-installer", **keys)
+        self.edgewright("bundle", "build", str(self.release), "-o", stick, "--no-installer", **keys)
         fingerprint = self.edgewright("keys", "fingerprint", keys["EDGEWRIGHT_KEYS"]).stdout.strip()
         self.edgewright(
             *("bundle", "install", stick, "--depots", str(self.depot.parent)),
