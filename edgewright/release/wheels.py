@@ -167,7 +167,8 @@ def _fetch(wheel: Mapping[str, Any], version: str, platforms: Sequence[str], sto
         wanted.write_text(f"{what} --hash=sha256:{wheel['sha256']}\n")
         done = _pip(
             *("download", "--quiet", "--no-deps", "--only-binary", ":all:", "--require-hashes"),
-            "--ignore-requires-python",  # the hash says which wheel; whether it fits was asked when it was locked
+            # The hash says which wheel; whether it fits was asked when it was locked.
+            "--ignore-requires-python",
             *("--python-version", version, "--implementation", "cp", "--abi", f"cp{short}", "--abi", "abi3"),
             *("--abi", "none", *(word for platform in platforms for word in ("--platform", platform))),
             *("--dest", room, "--requirement", str(wanted)),

@@ -149,7 +149,7 @@ class VmTwin(Twin):
         abandoned.end(pid, doing)
 
     def _check_disk(self) -> None:
-        """Refuse a disk of another architecture, or one whose image is gone from the cache."""
+        """Refuse a disk of another architecture or suite, or one whose image is gone from the cache."""
         spec = self.spec
         told = json.loads(
             run_quiet(
@@ -168,6 +168,12 @@ class VmTwin(Twin):
         if not below.is_file():
             raise IntegrityError(
                 f"starting twin {spec.name}: its disk lies on {below}, which is gone; {again}"
+            )
+        made = json.loads((below.parent / "recipe.json").read_text(encoding="utf-8"))
+        if made["suite"] != spec.suite:
+            raise InputError(
+                f"starting twin {spec.name}: it shall have Debian's {spec.suite}, but its disk was made with "
+                f"{made['suite']}; {again}"
             )
 
     def _phase(self) -> str:

@@ -229,13 +229,20 @@ class Archive:
 
 
 def tiny_wheel(
-    folder: Path, name: str, version: str, needs: Sequence[str] = (), licence: str = "MIT"
+    folder: Path,
+    name: str,
+    version: str,
+    needs: Sequence[str] = (),
+    licence: str = "MIT",
+    *,
+    pythons: str = "",
 ) -> None:
-    """Write a wheel without code."""
+    """Write a wheel without code; `pythons` are those that it says it is for, such as `<3.5`."""
     folder.mkdir(parents=True, exist_ok=True)
     info = f"{name}-{version}.dist-info"
     head = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\nLicense: {licence}\n"
     head += "".join(f"Requires-Dist: {each}\n" for each in needs)
+    head += f"Requires-Python: {pythons}\n" if pythons else ""
     with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
         wheel.writestr(f"{info}/METADATA", head)
         wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")

@@ -71,6 +71,39 @@ def test_a_release_of_every_kind_resolves(place: Place) -> None:
     ]  # fmt: skip
 
 
+def test_a_meta_package_that_begins_as_a_kernel_does_is_not_taken_for_one(place: Place) -> None:
+    """As bookworm-security's linux-image-6.12-rt-amd64."""
+    place.archive.add("linux-image-1.0.7-rt-amd64", "1.0.7-1", arch="amd64")
+    place.archive.add("linux-image-1.0-next-rt-amd64", "1.0.7-1", "linux-image-1.0.7-rt-amd64", "amd64")
+    place.archive.publish()
+    place.release["os"]["kernel"] = "linux-image-1.0-next-rt-amd64"
+    assert place.resolve()["kernel"] == {
+        "package": "linux-image-1.0.7-rt-amd64",
+        "version": "1.0.7-1",
+        "release": "1.0.7-rt-amd64",
+        "flavour": "rt",
+    }
+    place.release["os"]["kernel"] = "linux-image-1.0.7-rt-amd64"
+    assert place.resolve()["kernel"]["release"] == "1.0.7-rt-amd64", "one kernel by its own name"
+
+
+def test_a_model_is_taken_out_of_a_wheel_for_other_pythons(place: Place) -> None:
+    """Its program does not run on devices; what does run there must be for their Python."""
+    tiny_wheel(place.wheels, "reader", "1.0", pythons="<3.5")
+    place.release["images"]["models"] = [
+        {
+            **{"model": "reader", "name": "tiny/models/reader", "version": "1", "licence": "MIT"},
+            **{"wheel": "reader==1.0", "member": "reader/model.onnx", "alphabet_key": "character"},
+            "golden": [{"name": "serial", "text": "SN 1", "atol": 0.1}],
+        }
+    ]
+    (model,) = (image for image in place.resolve()["images"] if image["role"] == "model")
+    assert model["wheel"]["version"] == "1.0"
+    place.release["python"]["requirements"].append("reader")
+    with pytest.raises(InputError, match=r"reader.* for Python 3\.11"):
+        place.resolve()
+
+
 def test_the_same_input_gives_the_same_bytes_whatever_order_comments_and_locale(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
