@@ -262,13 +262,20 @@ def _digest(item: str, have: Have, want: Want) -> list[Drift]:
 # What apt prints -> what happened and what to do. The first that matches counts; {url} is the depot's.
 _CAUSES = (
     (
-        r"Could not load client certificate",
+        r"Could not load client (certificate|or key)",
         "the device has no certificate that apt may read. Run the role identity for this device",
     ),
     (
         r"expired certificate|not yet (valid|activated)|has expired",
         "a certificate's time and the device's clock do not fit."
         " Compare `date` on the device with the controller's",
+    ),
+    (
+        # apt 3 tells OpenSSL's words, which name no reason.
+        r"SSL routines::certificate verify failed",
+        "the machine at {url} has no certificate of this site's authority for that address, or its time and"
+        " the device's clock do not fit; apt does not tell which. Look at authority_controller_names, compare"
+        " `date` on the device with the controller's, run the role authority, and restart the depot",
     ),
     (
         r"SSL certificate problem|certificate verify failed|certificate is NOT trusted|self-signed cert"
@@ -283,7 +290,7 @@ _CAUSES = (
         " Run the role identity for this device, and check that the depot trusts the same authority",
     ),
     (
-        r"NO_PUBKEY|BADSIG|not signed|EXPKEYSIG|signatures (couldn't|were) ",
+        r"NO_PUBKEY|BADSIG|not signed|EXPKEYSIG|signatures (couldn't|were) |/sqv returned an error",
         "the list of packages at {url} is not signed by the key that the device trusts for the depot."
         " Check who serves the depot, and build it again with `edgewright depot build`",
     ),
@@ -301,7 +308,8 @@ _CAUSES = (
         r"Could not connect|Connection (refused|timed out|failed)|Unable to connect|No route to host"
         r"|unreachable|Could not resolve|Temporary failure|timed out"
         # A forward, such as a twin's, takes the connection and then finds nobody behind it.
-        r"|TLS connection was non-properly terminated|Error in the pull function|Connection reset",
+        r"|TLS connection was non-properly terminated|Error in the pull function|Connection reset"
+        r"|unexpected eof while reading",
         "the depot at {url} does not answer. Start it on the controller (role depot, or"
         " `edgewright depot up`) and check the cable and the address in depot_client_url",
     ),

@@ -132,7 +132,8 @@ def test_a_trailing_slash_and_the_default_port_mean_the_same_depot() -> None:
     assert want["depot"]["url"] == "https://depot.site:443"
 
 
-# What apt 2.6.1 said on a device in that state: fixture -> decisive words of the explanation.
+# What apt 2.6.1 (Debian 12), and apt 3.0.3 below 3.0/ (Debian 13: OpenSSL, sqv), said in that state:
+# fixture -> decisive words of the explanation.
 SAID = {
     "not_answering": "does not answer",
     "closed_at_once": "does not answer",
@@ -145,9 +146,10 @@ SAID = {
 }
 
 
+@pytest.mark.parametrize("folder", [".", "3.0"])
 @pytest.mark.parametrize("state", SAID)
-def test_apts_words_are_explained(state: str) -> None:
-    said = (FIXTURES / "apt" / f"{state}.txt").read_text(encoding="utf-8")
+def test_apts_words_are_explained(state: str, folder: str) -> None:
+    said = (FIXTURES / "apt" / folder / f"{state}.txt").read_text(encoding="utf-8")
     told = depot_client.explain(said, "https://10.213.0.1:18443")
     assert SAID[state] in told
     assert "apt said: " in told
