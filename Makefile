@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONDONTWRITEBYTECODE = 1
 INVENTORY ?= inventories/factory
 
-.PHONY: help setup provision test test-ubuntu-core test-watch-faults test-fast lint bench readmes twins-down twin-aarch64 clean
+.PHONY: help setup provision test test-ubuntu-core test-watch-faults test-kernels test-fast lint bench readmes twins-down twin-aarch64 clean
 
 help: ## Show the targets
 	@grep -E '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -24,6 +24,9 @@ test-ubuntu-core: setup ## Tests on a snapd twin, which stands for Ubuntu Core; 
 
 test-watch-faults: setup ## The journey, and then seven faults that the device itself shall find; not seen to pass in one go yet
 	pytest -v tests/integration/test_journey.py
+
+test-kernels: setup ## The journey on Debian 13, and on Debian 12 with the real-time kernel 6.12 (long)
+	pytest -v -m other_kernels
 
 test-fast: setup ## Tests without containers and machines, under two minutes
 	pytest -q -n 2 --dist loadfile -m "not clients and not container and not vm and not slow"
