@@ -12,6 +12,7 @@ import yaml
 from edgewright.bundle.controller import Places
 from edgewright.bundle.rehearsal.controller import SITE
 from edgewright.errors import InputError
+from edgewright.twin.recipe import SUITES
 from edgewright.twin.spec import VM_DEPOT_HOST, VM_DEPOT_PORT, TwinSpec
 
 __all__ = ["DEVICE", "INVENTORY", "PROFILES", "device_twin", "target_of", "write_site"]
@@ -20,6 +21,9 @@ DEVICE = "rehearsal-01"
 INVENTORY = "inventory"
 PROFILES = {"amd64": "x86_vm"}
 """The profile of the VM twin that stands in for a device, by architecture."""
+
+_SUITE = SUITES[0]
+"""Of both twins, controller and device; the installer of a bundle for another suite is for its Python."""
 
 _STATE = "state"
 _TWINS = "twins.yml"
@@ -40,11 +44,14 @@ def target_of(lock: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[str]]:
     parts = [lock, *lock.get("targets", [])]
     names = [f"{part['os']['family']} {part['os']['suite']} {part['os']['arch']}" for part in parts]
     for number, part in enumerate(parts):
-        if part["os"]["family"] == "debian" and part["os"]["arch"] in PROFILES:
+        if (part["os"]["family"], part["os"]["suite"]) == ("debian", _SUITE) and part["os"][
+            "arch"
+        ] in PROFILES:
             return part, names[:number] + names[number + 1 :]
     raise InputError(
         f"choosing a twin for {lock['release']['name']}: it is for {', '.join(names)}; a twin can stand in "
-        f"for debian on {', '.join(PROFILES)}; rehearse on hardware, as docs/how-to/carry-a-bundle.md tells"
+        f"for debian {_SUITE} on {', '.join(PROFILES)}; rehearse on hardware, as "
+        "docs/how-to/carry-a-bundle.md tells"
     )
 
 

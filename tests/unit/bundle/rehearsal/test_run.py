@@ -68,20 +68,21 @@ def test_progress_lines() -> None:
     assert last_task(0.0, "") == "  0 s: 0 tasks so far, starting"
 
 
-def _part(family: str, arch: str) -> dict[str, Any]:
-    return {"os": {"family": family, "suite": "bookworm", "arch": arch}}
+def _part(family: str, arch: str, suite: str = "bookworm") -> dict[str, Any]:
+    return {"os": {"family": family, "suite": suite, "arch": arch}}
 
 
 def test_the_first_part_that_a_twin_can_be_is_rehearsed() -> None:
-    lock = {"release": {"name": "x"}, **_part("debian", "arm64"), "targets": [_part("debian", "amd64")]}
-    part, others = target_of(lock)
-    assert part["os"]["arch"] == "amd64"
-    assert others == ["debian bookworm arm64"]
+    targets = [_part("debian", "amd64", "trixie"), _part("debian", "amd64")]
+    part, others = target_of({"release": {"name": "x"}, **_part("debian", "arm64"), "targets": targets})
+    assert part["os"] == {"family": "debian", "suite": "bookworm", "arch": "amd64"}
+    assert others == ["debian bookworm arm64", "debian trixie amd64"]
 
 
-def test_a_release_without_a_twin_is_refused() -> None:
-    with pytest.raises(InputError, match=r"it is for debian bookworm arm64; a twin can stand in"):
-        target_of({"release": {"name": "x"}, **_part("debian", "arm64")})
+@pytest.mark.parametrize(("arch", "suite"), [("arm64", "bookworm"), ("amd64", "trixie")])
+def test_a_release_without_a_twin_is_refused(arch: str, suite: str) -> None:
+    with pytest.raises(InputError, match=rf"it is for debian {suite} {arch}; a twin can stand in for debian"):
+        target_of({"release": {"name": "x"}, **_part("debian", arch, suite)})
 
 
 def test_the_twins_inventory_is_the_twin_that_is_removed(tmp_path: Path) -> None:
