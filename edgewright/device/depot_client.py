@@ -93,6 +93,7 @@ def want(variables: Mapping[str, Any], profile: Mapping[str, Any], lock: Mapping
             "identity": identity.DIRECTORY,
             "registry": f"/etc/containers/certs.d/{host}:{port}",
         },
+        "suite": suite,
         "files": {
             SOURCE: _source(url, suite, lock["os"]["arch"]),
             APT_CONF: _apt_conf(host),
@@ -198,7 +199,7 @@ _WHY_FILE = {
 
 def drift(have: Have, want: Want) -> list[Drift]:
     """What differs; a foreign source is named by file and line."""
-    found: list[Drift] = []
+    found = _suite(have, want)
     files = have.get("files") or {}
     for path, text in want["files"].items():
         if files.get(path) != text:
@@ -218,6 +219,18 @@ def drift(have: Have, want: Want) -> list[Drift]:
     found += _foreign("unqualified", "podman would search registries for a short name", have)
     found += _digest("release", have, want)
     return found
+
+
+def _suite(have: Have, want: Want) -> list[Drift]:
+    """Packages of one release of Debian on another would leave a device that is neither."""
+    got, wanted = have.get("suite"), want["suite"]
+    if got in (None, wanted):
+        return []
+    why = (
+        f"the device has Debian's {got}, the release's packages are for {wanted}: lock a release for {got},"
+        f" or install {wanted} on the device first"
+    )
+    return [Drift(AREA, "suite", got, wanted, why)]
 
 
 def _foreign(item: str, what: str, have: Have) -> list[Drift]:

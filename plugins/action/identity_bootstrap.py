@@ -99,12 +99,14 @@ class ActionModule(ActionBase):
             }
         )
         try:
-            entries = bootstrap_packages(self._target(load_lock(Path(arguments["lock"]))))
+            target = self._target(load_lock(Path(arguments["lock"])))
+            entries = bootstrap_packages(target)
             installed = self._installed(entries)
             missing = outdated(installed, {entry["name"]: entry["version"] for entry in entries})
             chosen = [entry for entry in entries if entry["name"] in missing]
             result.update(changed=bool(chosen), packages=missing, diff=_diff(installed, chosen))
             if chosen:
+                self._check_suite(target)
                 payload = pack(Path(arguments["depot_dir"]), chosen)
                 if not self._task.check_mode:
                     self._install(payload, missing)
@@ -114,8 +116,10 @@ class ActionModule(ActionBase):
 
     def _target(self, lock: dict[str, Any]) -> Mapping[str, Any]:
         """The lock as the device's own target sees it; the device is asked only where there are several."""
-        if not lock.get("targets"):
-            return lock
+        return for_target(lock, *self._device()) if lock.get("targets") else lock
+
+    def _device(self) -> tuple[str, str | None]:
+        """The device's architecture and suite."""
         done = self._low_level_execute_command(WHAT)
         words = str(done["stdout"]).split()
         if done["rc"] != 0 or not words:
@@ -123,7 +127,16 @@ class ActionModule(ActionBase):
                 f"cannot read the device's architecture: dpkg ended with status {done['rc']}:"
                 f" {done['stderr'].strip()[:400]}. Is the device a Debian, and does the user become root?"
             )
-        return for_target(lock, words[0], words[1] if len(words) > 1 else None)
+        return words[0], words[1] if len(words) > 1 else None
+
+    def _check_suite(self, target: Mapping[str, Any]) -> None:
+        """Refuse packages of another release of Debian before dpkg has unpacked the first of them."""
+        got, wanted = self._device()[1], target["os"]["suite"]
+        if got not in {None, wanted}:
+            raise AnsibleActionFail(
+                f"the device has Debian's {got}, the release's packages are for {wanted}; nothing was"
+                f" installed. Lock a release for {got}, or install {wanted} on the device first"
+            )
 
     def _installed(self, entries: list[dict[str, Any]]) -> dict[str, str]:
         names = " ".join(shlex.quote(entry["name"]) for entry in entries)

@@ -25,13 +25,14 @@ def read(system: System, scope: Mapping[str, object]) -> Dict[str, object]:
         scope: the area's want: `depot` and the paths in `files` are used.
 
     Returns:
-        `files`, `keyring`, `registry_identity`, `other_sources`, `unqualified` and `release`.
+        `suite`, `files`, `keyring`, `registry_identity`, `other_sources`, `unqualified` and `release`.
     """
     depot = scope["depot"]
     files = scope["files"]
     if not isinstance(depot, dict) or not isinstance(files, dict):
         raise ValueError("depot_client: the want has no `depot` or no `files`")
     return {
+        "suite": suite(system.read("/etc/os-release") or ""),
         "files": {path: system.read(path) for path in files},
         "keyring": _digest(system.read_bytes(depot["keyring"])),
         "registry_identity": _registry_identity(system, depot["registry"], depot["identity"]),
@@ -39,6 +40,12 @@ def read(system: System, scope: Mapping[str, object]) -> Dict[str, object]:
         "unqualified": unqualified(system, list(files)),
         "release": _release(system, depot),
     }
+
+
+def suite(text: str) -> Optional[str]:
+    """Debian's release as os-release(5) names it; None where it does not."""
+    found = re.search(r"^VERSION_CODENAME=[\"']?([a-z0-9-]+)", text, re.MULTILINE)
+    return found.group(1) if found else None
 
 
 def _digest(data: Optional[bytes]) -> Optional[Dict[str, str]]:

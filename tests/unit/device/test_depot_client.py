@@ -26,6 +26,7 @@ VARIABLES: dict[str, Any] = {
 URL = "https://10.0.2.100:8443"
 WANT = depot_client.want(VARIABLES, {}, LOCK)
 GOOD: dict[str, Any] = {
+    "suite": "bookworm",
     "files": dict(WANT["files"]),
     "keyring": {"sha256": "aa" * 32},
     "registry_identity": {"ca.crt": True, "client.cert": True, "client.key": True},
@@ -56,6 +57,8 @@ CASES = {
     "a foreign source": (changed("other_sources", [FOREIGN]), ["other_sources"]),
     "a search of registries": (changed("unqualified", [FOREIGN]), ["unqualified"]),
     "another release": (changed("release", {"sha256": "cc" * 32}), ["release"]),
+    "another Debian": (changed("suite", "trixie"), ["suite"]),
+    "no word of which Debian": (changed("suite", None), []),
     "never updated": (changed("release", None), ["release"]),
     "a stale certificate for podman": (
         changed("registry_identity", {"ca.crt": True, "client.cert": False, "client.key": True}),

@@ -72,6 +72,12 @@ LOCK = {"release": {"name": "r", "version": "1"}, "images": [], **_part("bookwor
 
 def _target(lock: dict[str, Any], rc: int, stdout: str) -> Any:
     """Packages of the target that the plugin takes where the device answers so; and what it was asked."""
+    plugin, asked = _plugin(rc, stdout)
+    return plugin._target(lock)["apt"]["packages"], asked
+
+
+def _plugin(rc: int, stdout: str) -> tuple[Any, list[str]]:
+    """The plugin before a device that answers every command so; and what it was asked."""
     asked = []
 
     def answer(command: str) -> dict[str, Any]:
@@ -80,7 +86,7 @@ def _target(lock: dict[str, Any], rc: int, stdout: str) -> Any:
 
     plugin = object.__new__(identity_bootstrap.ActionModule)
     plugin._low_level_execute_command = answer
-    return plugin._target(lock)["apt"]["packages"], asked
+    return plugin, asked
 
 
 def test_a_lock_of_one_target_asks_the_device_nothing() -> None:
@@ -96,3 +102,15 @@ def test_the_device_says_which_target_it_is() -> None:
         _target(lock, 0, "riscv64\ntrixie\n")
     with pytest.raises(AnsibleActionFail, match=r"status 127: dpkg: not found\. Is the device a Debian"):
         _target(lock, 127, "")
+
+
+@pytest.mark.parametrize("stdout", ["amd64\nbookworm\n", "amd64\n"])
+def test_packages_for_the_devices_debian_are_sent(stdout: str) -> None:
+    _plugin(0, stdout)[0]._check_suite(LOCK)
+
+
+def test_packages_for_another_debian_are_refused() -> None:
+    with pytest.raises(
+        AnsibleActionFail, match=r"has Debian's trixie, .* for bookworm; nothing was installed"
+    ):
+        _plugin(0, "amd64\ntrixie\n")[0]._check_suite(LOCK)

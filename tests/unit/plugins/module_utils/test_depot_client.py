@@ -55,6 +55,7 @@ def tree(tmp_path: Path) -> Tree:
 
 def test_a_bare_device_knows_nothing_of_a_depot(tree: Tree) -> None:
     assert depot_client.read(tree, SCOPE) == {
+        "suite": None,
         "files": {OWN: None, DROP_IN: None},
         "keyring": None,
         "registry_identity": {"ca.crt": False, "client.cert": False, "client.key": False},
@@ -62,6 +63,12 @@ def test_a_bare_device_knows_nothing_of_a_depot(tree: Tree) -> None:
         "unqualified": [],
         "release": None,
     }
+
+
+@pytest.mark.parametrize("quote", ["", '"', "'"])
+def test_the_devices_debian_is_read(tree: Tree, quote: str) -> None:
+    tree.put("/etc/os-release", f'NAME="Debian"\nVERSION_CODENAME={quote}trixie{quote}\nID=debian\n')
+    assert depot_client.read(tree, SCOPE)["suite"] == "trixie"
 
 
 def test_what_lies_there_is_read(tree: Tree) -> None:
