@@ -36,7 +36,7 @@ from edgewright.device.probe_program import probe_program  # noqa: E402
 from edgewright.record.statistics import quantile_weighted  # noqa: E402
 from edgewright.twin import ContainerTwin, TwinSpec  # noqa: E402
 from edgewright.twin.spec import CONTAINER_SUBNET  # noqa: E402
-from tests.integration.site import Site  # noqa: E402
+from tests.integration.site import BIN, Site  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "RESULTS-realtime.md"
 PERIOD_S = 600
@@ -179,8 +179,26 @@ def podman_s() -> float:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def report(
-    wakeups: dict[str, Wakeups], emulated: Looks, native: Looks, kind: str, arguments: argparse.Namespace
+def measured_system(site: Site) -> str:
+    """Kernel and partition, as the device itself tells them; without both there is nothing to compare."""
+    kernel = site.ssh("uname -rv")
+    partition = site.ssh("cat /sys/fs/cgroup/edgert.slice/cpuset.cpus.partition", check=False)
+    cpus = site.ssh("cat /sys/fs/cgroup/edgert.slice/cpuset.cpus.effective", check=False)
+    if "PREEMPT_RT" not in kernel or partition != "isolated" or cpus != CPUS[INSIDE]:
+        raise SystemExit(
+            f"bench: expected a PREEMPT_RT kernel and CPUs {CPUS[INSIDE]} isolated on {site.device}, got"
+            f" kernel {kernel!r}, partition {partition!r} of CPUs {cpus!r}; run site.yml on it first"
+        )
+    return f"Linux {kernel.split()[0]} (PREEMPT_RT), cpuset partition {partition} on CPUs {cpus}"
+
+
+def report(  # noqa: PLR0917 - one page of one run
+    wakeups: dict[str, Wakeups],
+    emulated: Looks,
+    native: Looks,
+    kind: str,
+    system: str,
+    arguments: argparse.Namespace,
 ) -> str:
     """The page of results, as Markdown."""
     inside, outside = wakeups[INSIDE].row(), wakeups[OUTSIDE].row()
@@ -192,7 +210,7 @@ def report(
         f"* Machine: {machine()}",
         f"* Command: `python benchmarks/realtime.py --seconds {arguments.seconds} --rounds {arguments.rounds}"
         f" --looks {arguments.looks}`",
-        f"* Device: VM twin, four CPUs, {kind}, PREEMPT_RT kernel, partition on CPUs 2-3",
+        f"* Device: VM twin, four CPUs, {kind}, {system}",
         f"* Load average of the host at the end: {os.getloadavg()[1]:.1f}",
         "",
         f"## cyclictest under stress ({kind})",
@@ -240,7 +258,7 @@ def provisioned(given: Path | None, state: Path) -> Iterator[Site]:
     """A site whose twin is accepted: a given one that is up, or one made for this and taken down after it."""
     if given is not None:
         name = next(path.name for path in (given / "inventory" / "host_vars").iterdir())
-        port = int(json.loads(_variable(given, name, "ansible_port")))
+        port = int(_variable(given, name, "ansible_port"))
         yield Site(given, name, ssh_port=port, depot_port=0)
         return
     with Site(state / "site", "bench-rt-01", ssh_port=2233, depot_port=9464) as site:
@@ -253,9 +271,9 @@ def provisioned(given: Path | None, state: Path) -> Iterator[Site]:
 
 
 def _variable(given: Path, host: str, name: str) -> str:
-    asked = ["ansible-inventory", "-i", str(given / "inventory"), "--host", host]
+    asked = [str(BIN / "ansible-inventory"), "-i", str(given / "inventory"), "--host", host]
     done = subprocess.run(asked, capture_output=True, text=True, check=True, cwd=ROOT)
-    return json.dumps(json.loads(done.stdout)[name])
+    return str(json.loads(done.stdout)[name])
 
 
 def main() -> int:
@@ -272,12 +290,13 @@ def main() -> int:
     ):
         virtual = site.ssh("systemd-detect-virt")
         kind = "emulated CPU (TCG)" if virtual == "qemu" else virtual
+        system = measured_system(site)
         emulated = measure_watch(site, arguments.looks)
         print(f"bench: {emulated}", flush=True)
         native = measure_native(site, arguments.looks, Path(name) / "native")
         print(f"bench: {native}", flush=True)
         wakeups = measure_wakeups(site, arguments.seconds, arguments.rounds)
-        page = report(wakeups, emulated, native, kind, arguments)
+        page = report(wakeups, emulated, native, kind, system, arguments)
     RESULTS.write_text(page, encoding="utf-8")
     print(page)
     return 0
