@@ -88,7 +88,12 @@ def site(story: Story, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sit
         ssh_port=story.ssh_port,
         depot_port=story.depot_port,
         release=with_kernel(story, folder / "release") if story.kernel else release,
-        own={"depot_client_suite": story.suite, "edgewright_twin": twin},
+        own={
+            "depot_client_suite": story.suite,
+            "edgewright_twin": twin,
+            # What is judged here is that it is measured; half a minute says no more under emulation.
+            "acceptance_duration_s": 10.0,
+        },
     ) as made:
         yield made
 
