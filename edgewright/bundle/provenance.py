@@ -186,6 +186,7 @@ def _dependencies(lock: Mapping[str, Any], shipped: Mapping[str, Shipped]) -> li
     wheels += [image["wheel"] for image in lock["images"] if "wheel" in image]
     snaps = lock.get("snaps", [])
     snaps = [*snaps, *(snap["assertions"] for snap in snaps if "assertions" in snap)]
+    snaps += [each["assertions"] for each in lock.get("validation_sets", [])]
     for entry in [*debs, *wheels, *lock.get("files", []), *snaps]:
         name = entry.get("filename") or entry["name"]
         found[name, entry["sha256"]] = _resource(name, entry["sha256"], entry.get("url", ""))

@@ -217,6 +217,7 @@ def _drop_damaged(lock: Mapping[str, Any], store: BlobStore) -> None:
         *(deb["sha256"] for entry in module_entries(lock) for deb in entry["debs"]),
         *(entry["sha256"] for entry in lock.get("snaps", [])),
         *(entry["assertions"]["sha256"] for entry in lock.get("snaps", []) if "assertions" in entry),
+        *(entry["assertions"]["sha256"] for entry in lock.get("validation_sets", [])),
     ]
     for image in lock["images"]:
         manifest = image["digest"].removeprefix("sha256:")

@@ -26,6 +26,7 @@ _KINDS = {
     "modules": "package of kernel modules",
     "modules deb": "package that modules are built with",
     "snap": "snap",
+    "validation set": "validation set",
 }
 """Kinds of entries in the order in which they are told, and one of them in words."""
 
@@ -216,6 +217,11 @@ def _entries(lock: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str, str], Si
         yield ("", "file", entry["name"]), _side(entry)
     for entry in lock.get("snaps", []):
         yield ("", "snap", entry["name"]), _side({**entry, "version": entry.get("revision", entry["grade"])})
+    for entry in lock.get("validation_sets", []):
+        yield (
+            ("", "validation set", entry["name"]),
+            _side({**entry["assertions"], "version": entry["sequence"]}),
+        )
 
 
 def _packages(target: str, part: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str, str], Side]]:

@@ -30,7 +30,7 @@ from edgewright.snaps.openpgp import PublicKey, read_public_key, verify
 from edgewright.snaps.refusal import SnapRefused
 from edgewright.snaps.trusted import Roots
 
-__all__ = ["SERIES", "Asserted", "Believed", "Claim", "believe", "describe", "match"]
+__all__ = ["SERIES", "Asserted", "Believed", "Claim", "believe", "describe", "match", "moment"]
 
 SERIES = "16"
 """The series of all snaps (release/release.go: Series)."""
@@ -278,7 +278,7 @@ def _signed(each: Assertion, keys: _Keys, roots: Roots, now: datetime) -> None:
             )
     if holder is None:
         return
-    since, until = _moment(holder, "since"), _moment(holder, "until") if "until" in holder.headers else None
+    since, until = moment(holder, "since"), moment(holder, "until") if "until" in holder.headers else None
     if until is not None and now >= until:
         raise SnapRefused(
             "expired",
@@ -286,11 +286,11 @@ def _signed(each: Assertion, keys: _Keys, roots: Roots, now: datetime) -> None:
             f"{now.astimezone(UTC):%F %T} UTC; {_FETCH}",
         )
     if "timestamp" in each.headers:
-        moment = _moment(each, "timestamp")
-        if moment < since or (until is not None and moment >= until):
+        signed = moment(each, "timestamp")
+        if signed < since or (until is not None and signed >= until):
             raise SnapRefused(
                 "expired",
-                f"checking {each.told}: it is of {moment:%F %T} UTC, outside the time of the key {key.id} "
+                f"checking {each.told}: it is of {signed:%F %T} UTC, outside the time of the key {key.id} "
                 f"that signed it, from {since:%F %T} UTC"
                 + (f" to {until:%F %T} UTC" if until else "")
                 + f"; {_FETCH}",
@@ -342,8 +342,16 @@ def _called(account: str, believed: Believed) -> str:
     return f"{name} ({account})" if name and name != account else account
 
 
-def _moment(each: Assertion, name: str) -> datetime:
-    """A time as RFC 3339 writes it; parts of a second that Python can't hold are cut."""
+def moment(each: Assertion, name: str) -> datetime:
+    """A time of an assertion as RFC 3339 writes it; parts of a second that Python can't hold are cut.
+
+    Args:
+        each: The assertion.
+        name: Its header, such as `timestamp`.
+
+    Raises:
+        SnapRefused: It is none.
+    """
     text = each.text(name)
     parts = _TIME.match(text)
     try:

@@ -4,6 +4,7 @@
     snaps/index.json          schema edgewright.snaps/v1: the release's snaps, what each must be
     snaps/NAME_REVISION.snap  as the store published it
     snaps/NAME_REVISION.assert  account, account-key, snap-declaration, snap-revision: what `snap ack` takes
+    snaps/validation-set-NAME_SEQUENCE.assert  account, account-key, validation-set, where one is named
 
 The bundle's own signatures say that these are the bytes that the release's builder put there. The check here
 says more: that the store's publisher made each snap, by the assertions alone and up to snapd's own root key,
@@ -32,6 +33,8 @@ from edgewright.snaps.grade import DANGEROUS, notice
 from edgewright.snaps.inputs import Hashed, check_snap, hash_snap
 from edgewright.snaps.openpgp import encode_digest
 from edgewright.snaps.refusal import SnapRefused
+from edgewright.snaps.setfiles import INDEX_FIELDS, check_sets
+from edgewright.snaps.validation import PRESENCES
 
 if TYPE_CHECKING:
     from edgewright.bundle.verify import VerifiedBundle
@@ -51,6 +54,41 @@ _FIELDS = (
 _TEXT = {"type": "string", "minLength": 1, "maxLength": 200}
 _FILE = {"type": "string", "pattern": r"^[a-z0-9][a-z0-9-]*_[a-z0-9]+\.(snap|assert)\Z"}
 _HEX = {"type": "string", "pattern": r"^[0-9a-f]{64}\Z"}
+_NUMBER = {"type": "integer", "minimum": 1}
+_ASSERTIONS: dict[str, Any] = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["filename", "sha256", "size"],
+    "properties": {
+        "filename": _FILE,
+        "sha256": _HEX,
+        "size": {"type": "integer", "minimum": 1, "maximum": MAX_FILE_BYTES},
+    },
+}
+_PIN: dict[str, Any] = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["name", "snap_id", "presence"],
+    "properties": {
+        "name": _TEXT,
+        "snap_id": _TEXT,
+        "presence": {"enum": list(PRESENCES)},
+        "revision": _NUMBER,
+    },
+}
+_SET: dict[str, Any] = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": [*INDEX_FIELDS, "assertions"],
+    "properties": {
+        "account": _TEXT,
+        "name": _TEXT,
+        "sequence": _NUMBER,
+        "revision": {"type": "integer", "minimum": 0},
+        "snaps": {"type": "array", "minItems": 1, "items": _PIN},
+        "assertions": _ASSERTIONS,
+    },
+}
 _INDEX_SCHEMA: dict[str, Any] = {
     "type": "object",
     "additionalProperties": False,
@@ -67,28 +105,20 @@ _INDEX_SCHEMA: dict[str, Any] = {
                 "properties": {
                     "name": _TEXT,
                     "grade": {"enum": ["signed", "dangerous"]},
-                    "revision": {"type": "integer", "minimum": 1},
+                    "revision": _NUMBER,
                     **dict.fromkeys(("publisher", "developer", "channel", "snap_id", "publisher_id"), _TEXT),
                     "filename": _FILE,
-                    "size": {"type": "integer", "minimum": 1},
+                    "size": _NUMBER,
                     "sha256": _HEX,
                     "sha3_384": {"type": "string", "pattern": r"^[A-Za-z0-9_-]{64}\Z"},
-                    "assertions": {
-                        "type": "object",
-                        "additionalProperties": False,
-                        "required": ["filename", "sha256", "size"],
-                        "properties": {
-                            "filename": _FILE,
-                            "sha256": _HEX,
-                            "size": {"type": "integer", "minimum": 1, "maximum": MAX_FILE_BYTES},
-                        },
-                    },
+                    "assertions": _ASSERTIONS,
                 },
                 "if": {"properties": {"grade": {"const": "signed"}}},
                 "then": {"required": ["assertions", "revision", "publisher", "snap_id", "publisher_id"]},
                 "else": {"not": {"required": ["assertions"]}},
             },
         },
+        "validation_sets": {"type": "array", "minItems": 1, "items": _SET},
     },
 }
 
@@ -112,16 +142,26 @@ def snaps_tree(lock: Mapping[str, Any]) -> Tree:
             tree[f"{DIRECTORY}/{held['filename']}"] = Linked(held["sha256"])
             told["assertions"] = {key: held[key] for key in ("filename", "sha256", "size")}
         listed.append(told)
-    tree[INDEX] = canonical_json({"schema": SCHEMA, "snaps": listed})
+    sets = []
+    for entry in lock.get("validation_sets", []):
+        held = entry["assertions"]
+        tree[f"{DIRECTORY}/{held['filename']}"] = Linked(held["sha256"])
+        told = {key: entry[key] for key in INDEX_FIELDS}
+        sets.append({**told, "assertions": {key: held[key] for key in ("filename", "sha256", "size")}})
+    index = {"schema": SCHEMA, "snaps": listed, **({"validation_sets": sets} if sets else {})}
+    tree[INDEX] = canonical_json(index)
     return tree
 
 
-def load_index(data: bytes, where: str) -> list[dict[str, Any]]:
+def load_index(data: bytes, where: str) -> dict[str, Any]:
     """Read a depot's index of snaps strictly.
 
     Args:
         data: The file's bytes.
         where: Its place, for messages.
+
+    Returns:
+        What it says: `snaps`, and perhaps `validation_sets`.
 
     Raises:
         IntegrityError: It is not what its schema says.
@@ -138,7 +178,7 @@ def load_index(data: bytes, where: str) -> list[dict[str, Any]]:
         place = ".".join(str(step) for step in fault.absolute_path) or "the top level"
         told = fault.message if len(fault.message) < _SHOWN else "it is not what its schema says"
         raise IntegrityError(f"reading {where}: {place}: {told}; {again}")
-    found: list[dict[str, Any]] = content["snaps"]
+    found: dict[str, Any] = content
     return found
 
 
@@ -196,8 +236,9 @@ def _check(
         raise SnapRefused(
             "missing", f"checking the snaps of {name}: {INDEX} is missing; build the bundle again"
         )
-    entries = load_index(read(INDEX, MAX_INDEX_BYTES), f"{INDEX} of {name}")
-    _fits(entries, there, name)
+    index = load_index(read(INDEX, MAX_INDEX_BYTES), f"{INDEX} of {name}")
+    entries, sets = index["snaps"], index.get("validation_sets", [])
+    _fits([*entries, *sets], there, name)
     progress = Progress(f"checking {len(entries)} snaps", sum(entry["size"] for entry in entries))
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         every = list(pool.map(lambda each: hashed(f"{DIRECTORY}/{each['filename']}", progress), entries))
@@ -226,6 +267,7 @@ def _check(
                     "lock the release and build the bundle again",
                 )
     progress.close()
+    check_sets(sets, entries, lambda file, limit: read(f"{DIRECTORY}/{file}", limit), name, now)
     names = [entry["name"] for entry in entries if entry["grade"] == DANGEROUS]
     if names:
         say(notice(names, name))
@@ -233,7 +275,7 @@ def _check(
 
 
 def _fits(entries: list[dict[str, Any]], there: set[str], name: str) -> None:
-    listed = [entry["filename"] for entry in entries]
+    listed = [entry["filename"] for entry in entries if "filename" in entry]
     listed += [entry["assertions"]["filename"] for entry in entries if "assertions" in entry]
     wanted = {INDEX, *(f"{DIRECTORY}/{each}" for each in listed)}
     if len(listed) != len(wanted) - 1:

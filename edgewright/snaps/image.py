@@ -165,7 +165,9 @@ def _snaps_of(spec: ImageSpec, depot: Path, now: datetime, prepare: bool) -> dic
         return {}
     check_depot_snaps(depot, str(depot), now)
     with index.open("rb") as stream:
-        entries = {each["name"]: each for each in load_index(stream.read(MAX_INDEX_BYTES + 1), str(index))}
+        entries = {
+            each["name"]: each for each in load_index(stream.read(MAX_INDEX_BYTES + 1), str(index))["snaps"]
+        }
     wanted = [snap["name"] for snap in spec.content["snaps"]]
     missing = [name for name in wanted if name not in entries]
     if missing and prepare:

@@ -30,7 +30,7 @@ from edgewright.snaps.grade import DANGEROUS, SIGNED, notice
 from edgewright.snaps.openpgp import encode_digest
 from edgewright.snaps.refusal import SnapRefused
 
-__all__ = ["Hashed", "check_snap", "hash_snap", "lock_snaps", "restore_snaps"]
+__all__ = ["Hashed", "check_snap", "hash_snap", "lock_snaps", "read_small", "restore_snaps"]
 
 _CHUNK = 1 << 20
 _TELL_BYTES = 50_000_000
@@ -70,7 +70,7 @@ def lock_snaps(marked: Marked, release_dir: Path, store: BlobStore, now: datetim
         if "built" in wanted:
             continue  # packed once its image is built: edgewright.snaps.built
         place = marked.place("snaps", number)
-        path = _there(release_dir / wanted["path"], wanted["name"], place)
+        path = _there(release_dir / wanted["path"], f"snap {wanted['name']}", place)
         say(f"checking snap {wanted['name']}")
         hashed = hash_snap(path)
         _is_wanted(wanted, hashed, path, place)
@@ -82,7 +82,7 @@ def lock_snaps(marked: Marked, release_dir: Path, store: BlobStore, now: datetim
         entry |= {"filename": f"{own}.snap", "path": wanted["path"]}
         entry |= {"size": hashed.size, "sha256": hashed.sha256, "sha3_384": hashed.sha3_384}
         if "assertions" in wanted:
-            data = _read_small(release_dir / wanted["assertions"], wanted["name"], place)
+            data = read_small(release_dir / wanted["assertions"], f"snap {wanted['name']}", place)
             asserted = check_snap(entry, hashed, data, f"{place}: {wanted['assertions']}", now)
             entry |= {"snap_id": asserted.snap_id, "publisher_id": asserted.publisher_id}
             entry["assertions"] = {
@@ -140,14 +140,14 @@ def restore_snaps(
         if "built" in entry:
             continue
         if not store.has(entry["sha256"], entry["size"]):
-            path = _there(release_dir / entry["path"], entry["name"], "")
+            path = _there(release_dir / entry["path"], f"snap {entry['name']}", "")
             _same(entry, hash_snap(path), path)
             _keep(path, entry, store)
         assertions = entry.get("assertions")
         if assertions is None:
             continue
         if not store.has(assertions["sha256"], assertions["size"]):
-            found = store.put(_read_small(release_dir / assertions["path"], entry["name"], ""))
+            found = store.put(read_small(release_dir / assertions["path"], f"snap {entry['name']}", ""))
             if found != assertions["sha256"]:
                 raise IntegrityError(
                     f"reading the assertions of snap {entry['name']} ({assertions['path']}): expected sha256 "
@@ -228,23 +228,33 @@ def _keep(path: Path, entry: Mapping[str, Any], store: BlobStore) -> None:
         part.unlink(missing_ok=True)
 
 
-def _there(path: Path, name: str, place: str) -> Path:
+def _there(path: Path, called: str, place: str) -> Path:
     if not path.is_file():
         where = f"{place}: " if place else ""
         raise InputError(
-            f"reading {where}snap {name}: there is no file {path}; put it there: `snap download` writes it "
+            f"reading {where}{called}: there is no file {path}; put it there: `snap download` writes it "
             "on a connected machine"
         )
     return path
 
 
-def _read_small(path: Path, name: str, place: str) -> bytes:
-    _there(path, name, place)
+def read_small(path: Path, called: str, place: str) -> bytes:
+    """Read a file of assertions, and at most one byte more than such a file may have.
+
+    Args:
+        path: The file.
+        called: What it is about, such as `snap pc-kernel`.
+        place: Where the release names it, or empty.
+
+    Raises:
+        InputError: It is not there, or cannot be read.
+    """
+    _there(path, called, place)
     try:
         with path.open("rb") as stream:
             return stream.read(MAX_FILE_BYTES + 1)
     except OSError as error:
-        raise InputError(f"reading {path}: {error.strerror}; supply the snap's assertions there") from error
+        raise InputError(f"reading {path}: {error.strerror}; supply the assertions there") from error
 
 
 def _tell(entries: Sequence[Mapping[str, Any]], release: Mapping[str, Any]) -> None:

@@ -15,7 +15,14 @@ _WHY = {
 
 RUNTIME_SNAP = "edgewright-runtime"
 
-__all__ = ["RUNTIME_SNAP", "check_release_snaps", "image_debs", "snap_debs", "snap_name"]
+__all__ = [
+    "RUNTIME_SNAP",
+    "check_release_sets",
+    "check_release_snaps",
+    "image_debs",
+    "snap_debs",
+    "snap_name",
+]
 
 
 def image_debs(image: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -97,3 +104,30 @@ def _built(
     for key in ("path", "sha3_384"):
         if key in snap:
             yield (*here, key), f"{snap['name']}: it is built, so {key} is not known yet; remove {key}"
+
+
+def check_release_sets(
+    sets: Sequence[Mapping[str, Any]], snaps: Sequence[Mapping[str, Any]]
+) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """What a schema cannot say about `validation_sets` of a release. Pure.
+
+    Args:
+        sets: The release's entries.
+        snaps: Its snaps.
+
+    Returns:
+        Complaints: steps to the place, and a sentence.
+    """
+    for number, entry in enumerate(sets):
+        here = ("validation_sets", number)
+        if not snaps:
+            yield (
+                here,
+                f"{entry['name']}: the release has no snaps that a validation set could speak of; remove it",
+            )
+        files = {f"{snap['name']}_{snap.get('revision')}" for snap in snaps}
+        if f"validation-set-{entry['name']}_{entry['sequence']}" in files:
+            yield (
+                here,
+                f"{entry['name']}: a snap's assertions have the same file name in the depot; rename the set",
+            )

@@ -30,7 +30,7 @@ ARCHES = ("amd64", "arm64", "armhf", "riscv64")
 
 _ACCOUNT = r"^(?:[a-z0-9A-Z]{32}|[-a-z0-9]{2,28})$"  # asserts/account.go: validAccountID
 _MODEL = r"^[a-zA-Z0-9](?:-?[a-zA-Z0-9])*$"  # asserts/header_checks.go: validModel
-_SNAP = r"^(?:[a-z0-9]+-?)*[a-z](?:-?[a-z0-9])*$"  # snap/naming/validate.go: almostValidName and its letter
+_SNAP = r"^(?=[a-z0-9-]*[a-z])[a-z0-9]+(?:-[a-z0-9]+)*$"  # snap/naming/validate.go: isValidName
 _SNAP_ID = r"^[a-z0-9A-Z]{32}$"  # snap/naming/validate.go: ValidSnapID
 _USER = r"^[a-z0-9][-a-z0-9._]*$"  # asserts/system_user.go: validSystemUserUsernames
 _MOMENT = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z$"

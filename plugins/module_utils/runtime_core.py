@@ -11,7 +11,11 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Mapping, Optional
 
-from ansible_collections.edgewright.factory.plugins.module_utils import runtime, snap_digest
+from ansible_collections.edgewright.factory.plugins.module_utils import (
+    runtime,
+    snap_digest,
+    validation_sets,
+)
 from ansible_collections.edgewright.factory.plugins.module_utils.system import System
 
 SNAPS = "/var/lib/snapd/snaps"
@@ -57,6 +61,7 @@ def read(system: System, scope: Mapping[str, Any], ask: Optional[runtime.Ask] = 
             "certificate_current": runtime.same_certificate(system, at["identity"], answer.certificate),
             "status": answer.status,
         },
+        **validation_sets.read(system, scope, found),
     }
 
 

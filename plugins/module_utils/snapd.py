@@ -14,10 +14,12 @@ come with their kind. Standard library only, Python 3.9 and later.
 from __future__ import annotations
 
 import base64
+import datetime
 import hashlib
 import http.client
 import json
 import os
+import re
 import socket
 import time
 import uuid
@@ -30,6 +32,7 @@ CHUNK = 1 << 20
 ANSWER_S = 120.0
 """snapd answers at once but for an upload, which it copies first."""
 PAUSE_S = 0.5
+_MOMENT = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:[.]\d+)?(Z|[+-]\d\d:\d\d)\Z")
 
 
 class SnapdError(Exception):
@@ -204,6 +207,15 @@ class Snapd:
             time.sleep(PAUSE_S)
         if change.get("status") != "Done":
             raise SnapdError(_short(change.get("err") or change.get("status") or "it failed"))
+
+
+def seconds(moment: str) -> float:
+    """Seconds of the epoch of a moment as snapd writes it, as 2026-11-21T16:38:30.5+01:00; 0 for none."""
+    found = _MOMENT.match(moment)
+    if not found:
+        return 0.0
+    told = datetime.datetime.strptime(found[1] + found[2].replace("Z", "+0000"), "%Y-%m-%dT%H:%M:%S%z")
+    return told.timestamp()
 
 
 def _short(text: str) -> str:

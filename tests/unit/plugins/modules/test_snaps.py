@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -86,6 +88,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
         "staging": str(tmp_path / "staging"),
         "snaps": [],
         "connect": [],
+        "validation_sets": [],
         "hold_health": True,
         "health_timeout_s": 1,
         "offline": True,
@@ -270,6 +273,56 @@ def test_assertions_are_acknowledged_before_anything_is_installed(site: Site) ->
     site.run()
     assert site.simulator.acked == [b"type: snap-revision\n"]
     assert f"install {RUNTIME} asserted" in site.simulator.calls
+
+
+def _set(site: Site, data: bytes = b"validation-set Pb2/edge=3\n", **more: Any) -> None:
+    site.depot.files["validation-set-edge_3.assert"] = data
+    wanted = {"account": "Pb2", "name": "edge", "sequence": 3, "revision": 0}
+    wanted |= {"filename": "validation-set-edge_3.assert", "sha256": hashlib.sha256(data).hexdigest()}
+    site.params["validation_sets"] = [{**wanted, **more}]
+
+
+def test_a_validation_set_is_acknowledged_once(site: Site) -> None:
+    _set(site)
+    assert site.run(check=True)["acknowledged"] == ["Pb2/edge=3"]
+    assert site.simulator.acked == []
+    done = site.run()
+    assert (done["changed"], done["acknowledged"]) == (True, ["Pb2/edge=3"])
+    assert site.simulator.acked == [b"validation-set Pb2/edge=3\n"]
+    again = site.run()
+    assert (again["changed"], again["acknowledged"]) == (False, [])
+    assert len(site.simulator.acked) == 1
+
+
+def test_an_older_revision_of_a_set_is_acknowledged_anew(site: Site) -> None:
+    site.simulator.sets["Pb2/edge=3"] = 1
+    _set(site, revision=2)
+    assert site.run()["acknowledged"] == ["Pb2/edge=3"]
+    site.simulator.sets["Pb2/edge=3"] = (
+        3  # newer than the release's: the probe tells, nothing is acknowledged
+    )
+    assert site.run()["acknowledged"] == []
+
+
+@pytest.mark.parametrize(
+    ("more", "refuse", "words"),
+    [
+        ({"sha256": "0" * 64}, "", "fetching validation set Pb2/edge=3 .*expected sha256 0000"),
+        ({}, "cannot find public key", "acknowledging validation set Pb2/edge=3 .*cannot find public key"),
+        ({"filename": "validation-set-other_3.assert"}, "", "expected status 200 or 206, got 404"),
+        ({"name": "Edge&x"}, "", "validation_sets: expected an account-id"),
+        ({"account": "a/b"}, "", "validation_sets: expected an account-id"),
+        ({"sequence": 0}, "", "validation_sets: expected an account-id"),
+    ],
+)
+def test_a_wrong_validation_set_changes_nothing(
+    site: Site, more: dict[str, Any], refuse: str, words: str
+) -> None:
+    _set(site, **more)
+    site.simulator.refuse_ack = refuse
+    said, _ = site.refused()
+    assert re.search(words, said)
+    assert site.simulator.installed == {}
 
 
 def test_a_cut_connection_is_gone_on_with(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
