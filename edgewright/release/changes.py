@@ -14,6 +14,7 @@ from typing import Any
 
 from edgewright.depot.progress import human_bytes
 from edgewright.release.stack.differs import StackChange, stack_changes
+from edgewright.snaps.components import carried
 
 __all__ = ["Change", "LockDiff", "diff_locks"]
 
@@ -215,7 +216,7 @@ def _entries(lock: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str, str], Si
             yield (target, "wheel", f"{image['wheel']['name']} of {image['name']}"), _side(image["wheel"])
     for entry in lock.get("files", []):
         yield ("", "file", entry["name"]), _side(entry)
-    for entry in lock.get("snaps", []):
+    for entry in carried(lock):
         yield ("", "snap", entry["name"]), _side({**entry, "version": entry.get("revision", entry["grade"])})
     for entry in lock.get("validation_sets", []):
         yield (

@@ -152,6 +152,8 @@ def _assertion_paths(where: str, entries: list[Mapping[str, Any]]) -> Iterator[C
         for key in ("path", "assertions"):
             if key in entry:
                 yield from _path((where, number, key), entry[key])
+        for place, component in enumerate(entry.get("components", [])):
+            yield from _path((where, number, "components", place, "path"), component["path"])
 
 
 def _path(steps: Steps, path: str) -> Iterator[Complaint]:
@@ -205,6 +207,11 @@ def _licences(release: Mapping[str, Any]) -> Iterator[Complaint]:
     listed: list[tuple[Steps, Mapping[str, Any]]] = [
         *((("files", n), entry) for n, entry in enumerate(release.get("files", []))),
         *((("snaps", n), entry) for n, entry in enumerate(release.get("snaps", []))),
+        *(
+            (("snaps", n, "components", m), entry)
+            for n, snap in enumerate(release.get("snaps", []))
+            for m, entry in enumerate(snap.get("components", []))
+        ),
         *((("images", "models", n), entry) for n, entry in enumerate(images["models"])),
         *((("images", "extra", n), entry) for n, entry in enumerate(images.get("extra", []))),
     ]

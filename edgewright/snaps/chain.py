@@ -35,7 +35,8 @@ __all__ = ["SERIES", "Asserted", "Believed", "Claim", "believe", "describe", "ma
 SERIES = "16"
 """The series of all snaps (release/release.go: Series)."""
 
-_BY_TRUSTED_ONLY = ("account", "account-key", "snap-declaration", "snap-revision", "base-declaration")
+_OF_REVISIONS = ("snap-revision", "snap-resource-revision", "snap-resource-pair")
+_BY_TRUSTED_ONLY = ("account", "account-key", "snap-declaration", "base-declaration", *_OF_REVISIONS)
 _FETCH = "fetch it with `snap download`, whose .assert file has the whole chain"
 _TIME = re.compile(r"(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2})(?:\.(\d{1,9}))?(Z|[+-]\d{2}:\d{2})\Z", re.ASCII)
 
@@ -309,7 +310,7 @@ def _rests(each: Assertion, found: Mapping[tuple[str, ...], Assertion], roots: R
                 f"checking {each.told}: expected series {SERIES}, got {each.text('series')}; {_FETCH}",
             )
         needed = [("account", each.text("publisher-id"))]
-    elif each.type == "snap-revision":
+    elif each.type in _OF_REVISIONS:
         if each.text("provenance") != "global-upload":
             raise SnapRefused(
                 "authority",

@@ -3,6 +3,7 @@
 
     snaps/index.json          schema edgewright.snaps/v1: the release's snaps, what each must be
     snaps/NAME_REVISION.snap  as the store published it
+    snaps/NAME+COMPONENT_REVISION.comp  a component of it, where the release names one
     snaps/NAME_REVISION.assert  account, account-key, snap-declaration, snap-revision: what `snap ack` takes
     snaps/validation-set-NAME_SEQUENCE.assert  account, account-key, validation-set, where one is named
 
@@ -16,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
@@ -29,6 +30,7 @@ from edgewright.depot.trees import Linked, Tree
 from edgewright.errors import IntegrityError
 from edgewright.release.ocitar import canonical_json
 from edgewright.snaps.assertion import MAX_FILE_BYTES
+from edgewright.snaps.components import carried, full_name
 from edgewright.snaps.grade import DANGEROUS, notice
 from edgewright.snaps.inputs import Hashed, check_snap, hash_snap
 from edgewright.snaps.openpgp import encode_digest
@@ -53,6 +55,7 @@ _FIELDS = (
 )
 _TEXT = {"type": "string", "minLength": 1, "maxLength": 200}
 _FILE = {"type": "string", "pattern": r"^[a-z0-9][a-z0-9-]*_[a-z0-9]+\.(snap|assert)\Z"}
+_COMPONENT_FILE = {"type": "string", "pattern": r"^[a-z0-9][a-z0-9-]*\+[a-z0-9-]+_[1-9][0-9]*\.comp\Z"}
 _HEX = {"type": "string", "pattern": r"^[0-9a-f]{64}\Z"}
 _NUMBER = {"type": "integer", "minimum": 1}
 _ASSERTIONS: dict[str, Any] = {
@@ -63,6 +66,21 @@ _ASSERTIONS: dict[str, Any] = {
         "filename": _FILE,
         "sha256": _HEX,
         "size": {"type": "integer", "minimum": 1, "maximum": MAX_FILE_BYTES},
+    },
+}
+_DIGEST = {"type": "string", "pattern": r"^[A-Za-z0-9_-]{64}\Z"}
+_COMPONENT_FIELDS = ("name", "revision", "filename", "size", "sha256", "sha3_384")
+_COMPONENT: dict[str, Any] = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": list(_COMPONENT_FIELDS),
+    "properties": {
+        "name": _TEXT,
+        "revision": _NUMBER,
+        "filename": _COMPONENT_FILE,
+        "size": _NUMBER,
+        "sha256": _HEX,
+        "sha3_384": _DIGEST,
     },
 }
 _PIN: dict[str, Any] = {
@@ -110,12 +128,13 @@ _INDEX_SCHEMA: dict[str, Any] = {
                     "filename": _FILE,
                     "size": _NUMBER,
                     "sha256": _HEX,
-                    "sha3_384": {"type": "string", "pattern": r"^[A-Za-z0-9_-]{64}\Z"},
+                    "sha3_384": _DIGEST,
                     "assertions": _ASSERTIONS,
+                    "components": {"type": "array", "minItems": 1, "items": _COMPONENT},
                 },
                 "if": {"properties": {"grade": {"const": "signed"}}},
                 "then": {"required": ["assertions", "revision", "publisher", "snap_id", "publisher_id"]},
-                "else": {"not": {"required": ["assertions"]}},
+                "else": {"not": {"anyOf": [{"required": ["assertions"]}, {"required": ["components"]}]}},
             },
         },
         "validation_sets": {"type": "array", "minItems": 1, "items": _SET},
@@ -141,6 +160,9 @@ def snaps_tree(lock: Mapping[str, Any]) -> Tree:
             held = entry["assertions"]
             tree[f"{DIRECTORY}/{held['filename']}"] = Linked(held["sha256"])
             told["assertions"] = {key: held[key] for key in ("filename", "sha256", "size")}
+        for each in entry.get("components", []):
+            tree[f"{DIRECTORY}/{each['filename']}"] = Linked(each["sha256"])
+            told.setdefault("components", []).append({key: each[key] for key in _COMPONENT_FIELDS})
         listed.append(told)
     sets = []
     for entry in lock.get("validation_sets", []):
@@ -238,17 +260,20 @@ def _check(
         )
     index = load_index(read(INDEX, MAX_INDEX_BYTES), f"{INDEX} of {name}")
     entries, sets = index["snaps"], index.get("validation_sets", [])
-    _fits([*entries, *sets], there, name)
-    progress = Progress(f"checking {len(entries)} snaps", sum(entry["size"] for entry in entries))
+    files = list(carried(index))
+    _fits([*files, *sets], there, name)
+    progress = Progress(f"checking {len(entries)} snaps", sum(file["size"] for file in files))
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        every = list(pool.map(lambda each: hashed(f"{DIRECTORY}/{each['filename']}", progress), entries))
-    for entry, found in zip(entries, every, strict=True):
-        if (found.size, found.sha256, found.sha3_384) != (entry["size"], entry["sha256"], entry["sha3_384"]):
+        every = list(pool.map(lambda each: hashed(f"{DIRECTORY}/{each['filename']}", progress), files))
+    for file, found in zip(files, every, strict=True):
+        if (found.size, found.sha256, found.sha3_384) != (file["size"], file["sha256"], file["sha3_384"]):
             raise SnapRefused(
                 "changed",
-                f"checking snap {entry['name']} of {name}: expected {entry['size']} bytes with sha3_384 "
-                f"{entry['sha3_384']}, got {found.size} with {found.sha3_384}; build or get the bundle again",
+                f"checking snap {file['name']} of {name}: expected {file['size']} bytes with sha3_384 "
+                f"{file['sha3_384']}, got {found.size} with {found.sha3_384}; build or get the bundle again",
             )
+    hashes = {file["name"]: found for file, found in zip(files, every, strict=True)}
+    for entry in entries:
         if entry["grade"] != DANGEROUS:
             held = entry["assertions"]
             data = read(f"{DIRECTORY}/{held['filename']}", MAX_FILE_BYTES)
@@ -258,7 +283,11 @@ def _check(
                     f"checking snap {entry['name']} of {name}: {held['filename']} is not the file that the "
                     "index names; build or get the bundle again",
                 )
-            asserted = check_snap(entry, found, data, held["filename"], now)
+            parts = {
+                each["name"]: hashes[full_name(entry["name"], each["name"])]
+                for each in entry.get("components", [])
+            }
+            asserted = check_snap(entry, hashes[entry["name"]], data, held["filename"], now, components=parts)
             if (asserted.snap_id, asserted.publisher_id) != (entry["snap_id"], entry["publisher_id"]):
                 raise SnapRefused(
                     "publisher",
@@ -274,7 +303,7 @@ def _check(
     return len(entries)
 
 
-def _fits(entries: list[dict[str, Any]], there: set[str], name: str) -> None:
+def _fits(entries: Sequence[Mapping[str, Any]], there: set[str], name: str) -> None:
     listed = [entry["filename"] for entry in entries if "filename" in entry]
     listed += [entry["assertions"]["filename"] for entry in entries if "assertions" in entry]
     wanted = {INDEX, *(f"{DIRECTORY}/{each}" for each in listed)}

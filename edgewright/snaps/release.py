@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from edgewright.osadvice.components import refusal
 from edgewright.snaps.grade import DANGEROUS
 
 _WHY = {
@@ -60,7 +61,7 @@ def check_release_snaps(
             if key not in snap and "built" not in snap:
                 yield here, f"{snap['name']}: missing {key!r} {_WHY[key]}"
         if snap.get("grade") == DANGEROUS:
-            for key in ("assertions", "revision", "publisher", "developer"):
+            for key in ("assertions", "revision", "publisher", "developer", "components"):
                 if key in snap:
                     yield (
                         (*here, key),
@@ -68,6 +69,12 @@ def check_release_snaps(
                         f"remove {key}, or remove grade",
                     )
             continue
+        names = [each["name"] for each in snap.get("components", [])]
+        for name in sorted({name for name in names if names.count(name) > 1}):
+            yield (*here, "components"), f"{snap['name']}: two components are called {name!r}"
+        said = refusal(names, snap["name"], snap.get("channel"))
+        if said:
+            yield (*here, "components"), said
         for key, what in (
             ("assertions", "the .assert file that `snap download` wrote beside it"),
             ("revision", "the number in the store"),

@@ -102,6 +102,27 @@ def declaration(by: Signer = STORE, **more: str) -> bytes:
     return by.sign("snap-declaration", {**told, "timestamp": TIME, **more})
 
 
+COMPONENT = b"hsqs" + bytes(range(255, -1, -1)) * 4
+
+
+def resource_revision(data: bytes = COMPONENT, by: Signer = STORE, **more: str) -> bytes:
+    """What the store says of a component of `FILE`'s snap."""
+    told = {"snap-id": SNAP_ID, "resource-name": "extra", "resource-sha3-384": sha3(data)}
+    told |= {"resource-revision": "12", "resource-size": str(len(data)), "developer-id": PUBLISHER}
+    return by.sign("snap-resource-revision", {**told, "timestamp": TIME, **more})
+
+
+def resource_pair(by: Signer = STORE, **more: str) -> bytes:
+    told = {"snap-id": SNAP_ID, "resource-name": "extra", "resource-revision": "12", "snap-revision": "7"}
+    return by.sign("snap-resource-pair", {**told, "developer-id": PUBLISHER, "timestamp": TIME, **more})
+
+
+def component_chain(**changed: bytes | None) -> bytes:
+    """The file of a snap's assertions with those of its component; a part set to None is left out."""
+    both = {"resource": resource_revision(), "pair": resource_pair()}
+    return b"\n".join(part for part in {**parts(), **both, **changed}.values() if part is not None)
+
+
 PIN: dict[str, Any] = {"name": "reader", "id": SNAP_ID, "presence": "required", "revision": "7"}
 
 

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Components of a snap: files of its own that travel with it, such as NVIDIA's driver with a kernel snap.
+
+    claim = ComponentClaim("pc-kernel", "nvidia-580-erd-ko", file, sha3_384, size, 12)
+    match_component(claim, SnapOfComponent(snap_id, 2011, developer_id), believed)
+
+The store asserts a component as it does a snap (`snap-resource-revision`: digest, size, revision), and says
+with which revisions of the snap it may be installed (`snap-resource-pair`). Pure: no files, no clock.
+
+Sources: https://documentation.ubuntu.com/core/reference/assertions/snap-resource-revision and
+snap-resource-pair; canonical/snapd, asserts/snap_resource_asserts.go and asserts/snapasserts/snapasserts.go
+(`CrossCheckResource`), read 2026-11-21. snapd knows components from 2.67 on; Debian's 2.57.6 does not.
+Stricter: the developer of a component is that of its snap, and what a store delegates is refused.
+**Designed, not proven**: no component of the real store was at hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from edgewright.snaps.chain import Believed
+from edgewright.snaps.refusal import SnapRefused
+
+__all__ = ["KNOWS_COMPONENTS", "ComponentClaim", "SnapOfComponent", "carried", "full_name", "match_component"]
+
+KNOWS_COMPONENTS = (2, 67)
+"""The first snapd with stable support (https://snapcraft.io/docs/using-components)."""
+
+_PROVENANCE = "global-upload"  # snap/naming/provenance.go: DefaultProvenance
+_FETCH = "fetch it with `snap download SNAP+COMPONENT`, whose .assert file has the whole chain"
+
+
+@dataclass(frozen=True)
+class SnapOfComponent:
+    """The snap that a component belongs to, as its assertions say: id, revision, developer's account-id."""
+
+    snap_id: str
+    revision: int
+    developer_id: str
+
+
+@dataclass(frozen=True)
+class ComponentClaim:
+    """A component's file, and what a release says of it.
+
+    Attributes:
+        snap: Name of its snap.
+        name: Its own.
+        file: The file, for messages.
+        sha3_384: Digest of the file as it is now.
+        size: Its bytes.
+        revision: The revision that the release names.
+    """
+
+    snap: str
+    name: str
+    file: str
+    sha3_384: str
+    size: int
+    revision: int
+
+
+def full_name(snap: str, component: str) -> str:
+    """As snapd writes a component: `SNAP+COMPONENT`."""
+    return f"{snap}+{component}"
+
+
+def match_component(claim: ComponentClaim, snap: SnapOfComponent, believed: Believed) -> None:
+    """Hold a component's file against believed assertions.
+
+    Args:
+        claim: The file, and what the release says.
+        snap: Its snap, already held against the same assertions.
+        believed: The assertions of the snap's file.
+
+    Raises:
+        SnapRefused: They speak of another file, say something else than the release, or do not say that this
+            component goes with this revision of the snap.
+    """
+    about = f"checking component {full_name(claim.snap, claim.name)} ({claim.file})"
+    mine = [
+        each
+        for each in believed.of_type("snap-resource-revision")
+        if (each.text("snap-id"), each.text("resource-name")) == (snap.snap_id, claim.name)
+    ]
+    if not mine:
+        raise SnapRefused(
+            "missing", f"{about}: the snap's assertions hold no snap-resource-revision of it; {_FETCH}"
+        )
+    found = next((each for each in mine if each.text("resource-sha3-384") == claim.sha3_384), None)
+    if found is None:
+        spoken = ", ".join(sorted(each.text("resource-sha3-384") for each in mine))
+        raise SnapRefused(
+            "changed",
+            f"{about}: expected the file whose sha3-384 is {spoken}, as its snap-resource-revision says, got "
+            f"{claim.sha3_384}; the file was changed, or file and assertions are of different revisions: "
+            "download both again",
+        )
+    asserted = found.number("resource-revision")
+    if asserted != claim.revision:
+        raise SnapRefused(
+            "revision",
+            f"{about}: the release says revision {claim.revision}, its snap-resource-revision says "
+            f"{asserted}; correct the release, or supply the file of that revision",
+        )
+    if found.number("resource-size") != claim.size:
+        raise SnapRefused(
+            "size",
+            f"{about}: its snap-resource-revision says {found.number('resource-size')} bytes, the file has "
+            f"{claim.size}; download both again",
+        )
+    if found.text("developer-id") != snap.developer_id:
+        raise SnapRefused(
+            "developer",
+            f"{about}: it was uploaded by {found.text('developer-id')}, its snap by {snap.developer_id}; "
+            "find out whose component this is",
+        )
+    pair = (
+        *("snap-resource-pair", snap.snap_id, claim.name, str(asserted), str(snap.revision)),
+        _PROVENANCE,
+    )
+    if pair not in believed.found:
+        raise SnapRefused(
+            "pair",
+            f"{about}: no snap-resource-pair says that revision {asserted} of it goes with revision "
+            f"{snap.revision} of {claim.snap}; supply the component's revision that does",
+        )
+
+
+def carried(lock: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Every snap of a lock, each followed by its components as entries of the same form.
+
+    A component is called `SNAP+COMPONENT` there, and has its snap's grade, channel and publisher.
+    """
+    for snap in lock.get("snaps", []):
+        yield snap
+        shared = {key: snap[key] for key in ("grade", "channel", "publisher", "publisher_id") if key in snap}
+        for component in snap.get("components", []):
+            yield {**shared, **component, "name": full_name(snap["name"], component["name"])}
