@@ -19,7 +19,7 @@ PIECE = 16 << 20
 """Bytes asked for at once: what a cut connection loses at most."""
 TRIES = 3
 TIMEOUT_S = 120.0
-_NAME = re.compile(r"[a-z0-9][a-z0-9-]*_[a-z0-9]+\.(snap|assert)\Z")
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]*(\+[a-z0-9-]+)?_[a-z0-9]+\.(snap|assert|comp)\Z")
 
 
 class FetchError(Exception):

@@ -25,8 +25,9 @@ import time
 import uuid
 from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple
 
+from ansible_collections.edgewright.factory.plugins.module_utils.snap_files import components_of
+
 SOCKET = "/run/snapd.socket"
-SNAPS = "/var/lib/snapd/snaps"
 DIGESTS = "/run/edgewright/snap-digests.json"
 CHUNK = 1 << 20
 ANSWER_S = 120.0
@@ -67,8 +68,17 @@ class Snapd:
         self._change_s = change_s
 
     def snaps(self) -> Dict[str, Dict[str, Any]]:
-        """Installed snaps by name, each as snapd describes it: revision, version, status, health, apps."""
-        return {snap["name"]: snap for snap in self.call("GET", "/v2/snaps")["result"]}
+        """Installed snaps by name, each as snapd describes it: revision, version, status, health, apps.
+
+        Their installed components are there as well, as SNAP+COMPONENT with name, revision and status.
+        """
+        found = {}
+        for snap in self.call("GET", "/v2/snaps")["result"]:
+            found[snap["name"]] = snap
+            for name, revision in components_of(snap).items():
+                full = "{}+{}".format(snap["name"], name)
+                found[full] = {"name": full, "revision": revision, "status": snap.get("status")}
+        return found
 
     def connected(self) -> List[Tuple[str, str]]:
         """Connected pairs of plug and slot, each as SNAP:NAME."""
@@ -86,7 +96,8 @@ class Snapd:
         end = time.monotonic() + self._change_s
         for name in names:
             while True:
-                changes = self.call("GET", f"/v2/changes?select=in-progress&for={name}")["result"] or []
+                owner = name.partition("+")[0]
+                changes = self.call("GET", f"/v2/changes?select=in-progress&for={owner}")["result"] or []
                 if not changes:
                     break
                 if time.monotonic() > end:

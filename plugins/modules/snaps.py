@@ -51,7 +51,7 @@ options:
     required: true
     suboptions:
       name:
-        description: The snap's name.
+        description: The snap's name, or C(SNAP+COMPONENT) of a component.
         type: str
         required: true
       filename:
@@ -203,6 +203,7 @@ from ansible_collections.edgewright.factory.plugins.module_utils.snap_fetch impo
     FetchError,
     forget_others,
 )
+from ansible_collections.edgewright.factory.plugins.module_utils.snap_files import SNAPS, file_of
 from ansible_collections.edgewright.factory.plugins.module_utils.snap_offline import missing_settings
 from ansible_collections.edgewright.factory.plugins.module_utils.snap_sets import (
     acknowledge,
@@ -211,7 +212,6 @@ from ansible_collections.edgewright.factory.plugins.module_utils.snap_sets impor
 )
 from ansible_collections.edgewright.factory.plugins.module_utils.snap_wishes import RefusedError, check
 from ansible_collections.edgewright.factory.plugins.module_utils.snapd import (
-    SNAPS,
     Snapd,
     SnapdError,
     digest_of,
@@ -288,7 +288,7 @@ class Run:
 
     @staticmethod
     def digest(have: dict[str, Any]) -> str | None:
-        return digest_of(os.path.join(SNAPS, "{}_{}.snap".format(have["name"], have["revision"])))
+        return digest_of(os.path.join(SNAPS, file_of(have)))
 
     def diff(self, snap: dict[str, Any], before: dict[str, Any]) -> dict[str, str]:
         have = before.get(snap["name"])
@@ -328,10 +328,12 @@ class Run:
         return files
 
     def install(self, files: list[tuple[dict[str, Any], str]], before: dict[str, Any]) -> None:
-        """Install the fetched files: those that give something to others first."""
+        """Install the fetched files: those that give something to others first, components last."""
         giving = {pair[1].partition(":")[0] for pair in self.wanted["connect"]}
         done: list[dict[str, Any]] = []
-        for snap, path in sorted(files, key=lambda each: each[0]["name"] not in giving):
+        for snap, path in sorted(
+            files, key=lambda one: ("+" in one[0]["name"], one[0]["name"] not in giving)
+        ):
             try:
                 self.snapd.install(path, dangerous=snap["grade"] == "dangerous")
             except SnapdError as error:
@@ -433,6 +435,8 @@ class Run:
         for snap in reversed(snaps):
             name = snap["name"]
             held = before.get(name)
+            if "+" in name:  # a component comes and goes with its snap
+                continue
             if held and name in now and now[name]["revision"] != held["revision"]:
                 self.snapd.revert(name)
                 self.result["reverted"].append({"name": name, "revision": held["revision"]})

@@ -167,12 +167,14 @@ class Simulator:
 
     def _install(self, body: bytes) -> str:
         found = re.search(
-            rb'name="snap"; filename="([a-z0-9-]+)_[^"]*"\r\n[^\r]*\r\n\r\n(.*)\r\n--', body, re.DOTALL
+            rb'name="snap"; filename="([a-z0-9+-]+)_[^"]*"\r\n[^\r]*\r\n\r\n(.*)\r\n--', body, re.DOTALL
         )
         assert found, body[:400]
         name, data = found[1].decode(), found[2]
         how = "dangerous" if b'name="dangerous"\r\n\r\ntrue' in body else "asserted"
         self.calls.append(f"install {name} {how}")
+        if "+" in name:
+            return self._install_component(name, data)
         if "model" not in name:
             self.started = self.tick()
         if data in self.fail_install:
@@ -187,6 +189,16 @@ class Simulator:
             "health": self.health.get(data, {"status": "okay"}),
             "apps": [{"name": "server", "daemon": "simple", "active": True}] if "model" not in name else [],
         }
+        return ""
+
+    def _install_component(self, name: str, data: bytes) -> str:
+        """As snapd from 2.67 on: it is listed with its snap, and mounted from a file of its own."""
+        owner, _, part = name.partition("+")
+        if owner not in self.installed:
+            return f'cannot install component "{name}": snap "{owner}" is not installed'
+        (self.snaps / f"{name}_12.comp").write_bytes(data)
+        others = [each for each in self.installed[owner].get("components", []) if each["name"] != part]
+        self.installed[owner]["components"] = [*others, {"name": part, "revision": "12"}]
         return ""
 
     def _change(self, fault: str) -> dict[str, Any]:

@@ -275,6 +275,51 @@ def test_assertions_are_acknowledged_before_anything_is_installed(site: Site) ->
     assert f"install {RUNTIME} asserted" in site.simulator.calls
 
 
+PART = f"{RUNTIME}+extra"
+
+
+def _component(site: Site, data: bytes = b"component" * 50) -> None:
+    site.depot.files[f"{RUNTIME}_7.assert"] = b"type: snap-resource-revision\n"
+    site.depot.files[f"{PART}_12.comp"] = data
+    more = {"filename": f"{PART}_12.comp", "grade": "signed", "assertions": f"{RUNTIME}_7.assert"}
+    site.wish(PART, data, revision=12, **more)
+
+
+def test_a_component_is_installed_beside_its_snap_and_once(site: Site) -> None:
+    """A simulator's word: Debian's snapd knows no components."""
+    site.run()
+    _component(site)
+    assert site.run(check=True)["installed"] == [{"name": PART, "revision": None}]
+    done = site.run()
+    assert done["installed"] == [{"name": PART, "revision": "12"}]
+    assert site.simulator.calls[-1] == f"install {PART} asserted"
+    assert site.simulator.acked == [b"type: snap-resource-revision\n"]
+    assert site.run()["changed"] is False
+    (site.simulator.snaps / f"{PART}_12.comp").write_bytes(b"another")
+    assert site.run()["installed"] == [{"name": PART, "revision": "12"}]
+
+
+def test_a_component_without_its_snap_is_refused(site: Site) -> None:
+    site.params["snaps"], site.params["connect"] = [], []
+    _component(site)
+    said, result = site.refused()
+    assert f"installing snap {PART}" in said
+    assert "is not installed" in said
+    assert result["installed"] == []
+
+
+def test_what_fails_after_a_component_does_not_revert_it(site: Site) -> None:
+    """It comes and goes with its snap: there is no revert of a component alone."""
+    site.run()
+    _component(site)
+    site.run()
+    _component(site, b"component 2" * 50)
+    site.wish(RUNTIME, b"runtime 2")
+    site.simulator.health[b"runtime 2"] = {"status": "error", "message": "model missing"}
+    _, result = site.refused()
+    assert [each["name"] for each in result["reverted"]] == [RUNTIME]
+
+
 def _set(site: Site, data: bytes = b"validation-set Pb2/edge=3\n", **more: Any) -> None:
     site.depot.files["validation-set-edge_3.assert"] = data
     wanted = {"account": "Pb2", "name": "edge", "sequence": 3, "revision": 0}
