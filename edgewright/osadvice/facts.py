@@ -42,6 +42,7 @@ TOPICS: Mapping[str, str] = {
     "rt_kernel": "a PREEMPT_RT kernel",
     "rt_image": "an image with that kernel without a store of one's own",
     "isolation": "CPUs set apart",
+    "wakeup": "an intent's bound on wake-up is measured on the device",
     "nvidia": "an NVIDIA card, generic kernel",
     "nvidia_rt": "an NVIDIA card, PREEMPT_RT kernel",
     "jetson": "a Jetson",
@@ -53,6 +54,10 @@ TOPICS: Mapping[str, str] = {
     "kernel_by_site": "the site may change the kernel",
     "kernel_by_brand": "only the brand may change the kernel",
     "offline": "works with no network",
+    "journey": "from bare to an accepted record, in one run",
+    "drift": "what is changed behind our back is found and mended",
+    "power_cut": "power lost during an update leaves a device that the next run finishes",
+    "site_updates": "only the site updates; nothing else is asked",
     "free_image": "an image without an account at a store",
 }
 """The questions, in the order of the table, and what each asks for."""
