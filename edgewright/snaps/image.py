@@ -139,8 +139,8 @@ def make_image(
             notes.append("image: skipped, as asked for; only the model and what goes with it were written")
         if spec.newer:
             notes.append(
-                f"{' and '.join(spec.newer)}: written as later snapds read them; prepare the image with a snap "
-                "of 2.67 or newer, which has to find them in its seed"
+                f"{' and '.join(spec.newer)}: written as later snapds read them; prepare the image with a "
+                "snap of 2.67 or newer, which has to find them in its seed"
             )
         notes.append(
             "designed, not proven: no Ubuntu Core image of the store's own snaps has been booted with what "
