@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edgewright.snaps.chain import Believed
+from edgewright.snaps.chain import Believed, of_file
 from edgewright.snaps.refusal import SnapRefused
 
 __all__ = ["KNOWS_COMPONENTS", "ComponentClaim", "SnapOfComponent", "carried", "full_name", "match_component"]
@@ -89,28 +89,7 @@ def match_component(claim: ComponentClaim, snap: SnapOfComponent, believed: Beli
         raise SnapRefused(
             "missing", f"{about}: the snap's assertions hold no snap-resource-revision of it; {_FETCH}"
         )
-    found = next((each for each in mine if each.text("resource-sha3-384") == claim.sha3_384), None)
-    if found is None:
-        spoken = ", ".join(sorted(each.text("resource-sha3-384") for each in mine))
-        raise SnapRefused(
-            "changed",
-            f"{about}: expected the file whose sha3-384 is {spoken}, as its snap-resource-revision says, got "
-            f"{claim.sha3_384}; the file was changed, or file and assertions are of different revisions: "
-            "download both again",
-        )
-    asserted = found.number("resource-revision")
-    if asserted != claim.revision:
-        raise SnapRefused(
-            "revision",
-            f"{about}: the release says revision {claim.revision}, its snap-resource-revision says "
-            f"{asserted}; correct the release, or supply the file of that revision",
-        )
-    if found.number("resource-size") != claim.size:
-        raise SnapRefused(
-            "size",
-            f"{about}: its snap-resource-revision says {found.number('resource-size')} bytes, the file has "
-            f"{claim.size}; download both again",
-        )
+    found = of_file(claim, mine, "resource", about)
     if found.text("developer-id") != snap.developer_id:
         raise SnapRefused(
             "developer",
@@ -118,13 +97,13 @@ def match_component(claim: ComponentClaim, snap: SnapOfComponent, believed: Beli
             "find out whose component this is",
         )
     pair = (
-        *("snap-resource-pair", snap.snap_id, claim.name, str(asserted), str(snap.revision)),
+        *("snap-resource-pair", snap.snap_id, claim.name, str(claim.revision), str(snap.revision)),
         _PROVENANCE,
     )
     if pair not in believed.found:
         raise SnapRefused(
             "pair",
-            f"{about}: no snap-resource-pair says that revision {asserted} of it goes with revision "
+            f"{about}: no snap-resource-pair says that revision {claim.revision} of it goes with revision "
             f"{snap.revision} of {claim.snap}; supply the component's revision that does",
         )
 

@@ -13,7 +13,8 @@ import re
 import ssl
 from typing import Any, Dict, List, Tuple
 
-from ansible_collections.edgewright.factory.plugins.module_utils.snapd import CHUNK, digest_of_chunks
+from ansible_collections.edgewright.factory.plugins.module_utils.snap_digest import of_chunks
+from ansible_collections.edgewright.factory.plugins.module_utils.snapd import CHUNK
 
 PIECE = 16 << 20
 """Bytes asked for at once: what a cut connection loses at most."""
@@ -170,4 +171,4 @@ def _staged(snap: Dict[str, Any]) -> str:
 
 def _digest(path: str) -> str:
     with open(path, "rb") as stream:
-        return digest_of_chunks(iter(lambda: stream.read(CHUNK), b""))
+        return of_chunks(iter(lambda: stream.read(CHUNK), b""))

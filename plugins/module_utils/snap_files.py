@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Dict, Mapping
+from typing import Any, Dict, List, Mapping
 
 SNAPS = "/var/lib/snapd/snaps"
 _REVISION = re.compile(r"x?[1-9][0-9]*\Z")
@@ -24,6 +24,14 @@ def components_of(snap: Mapping[str, Any]) -> Dict[str, str]:
         for part in snap.get("components") or []
         if _REVISION.match(str(part.get("revision")))
     }
+
+
+def parts_of(snap: Mapping[str, Any]) -> List[Dict[str, Any]]:
+    """A snap's installed components as snaps of their own: name (SNAP+COMPONENT), revision, status."""
+    return [
+        {"name": "{}+{}".format(snap["name"], name), "revision": revision, "status": snap.get("status")}
+        for name, revision in components_of(snap).items()
+    ]
 
 
 def file_of(snap: Mapping[str, Any]) -> str:

@@ -198,6 +198,7 @@ import time
 from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.edgewright.factory.plugins.module_utils.snap_digest import installed
 from ansible_collections.edgewright.factory.plugins.module_utils.snap_fetch import (
     Depot,
     FetchError,
@@ -211,12 +212,8 @@ from ansible_collections.edgewright.factory.plugins.module_utils.snap_sets impor
     unknown,
 )
 from ansible_collections.edgewright.factory.plugins.module_utils.snap_wishes import RefusedError, check
-from ansible_collections.edgewright.factory.plugins.module_utils.snapd import (
-    Snapd,
-    SnapdError,
-    digest_of,
-    seconds,
-)
+from ansible_collections.edgewright.factory.plugins.module_utils.snapd import Snapd, SnapdError, seconds
+from ansible_collections.edgewright.factory.plugins.module_utils.system import LocalSystem
 
 MOUNTS = "/snap"
 HOOK = "meta/hooks/check-health"
@@ -288,7 +285,7 @@ class Run:
 
     @staticmethod
     def digest(have: dict[str, Any]) -> str | None:
-        return digest_of(os.path.join(SNAPS, file_of(have)))
+        return installed(LocalSystem(), os.path.join(SNAPS, file_of(have)))
 
     def diff(self, snap: dict[str, Any], before: dict[str, Any]) -> dict[str, str]:
         have = before.get(snap["name"])

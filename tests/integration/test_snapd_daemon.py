@@ -20,11 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.edgewright.factory.plugins.module_utils import snap_sets
+from ansible_collections.edgewright.factory.plugins.module_utils import snap_digest, snap_sets
 from ansible_collections.edgewright.factory.plugins.module_utils.snapd import (
     Snapd,
     SnapdError,
-    digest_of_chunks,
 )
 from ansible_collections.edgewright.factory.plugins.modules import snaps
 
@@ -151,7 +150,7 @@ def test_assertions_of_a_stranger_are_refused(room: Room, tmp_path: Path) -> Non
         "name": name,
         "filename": f"{name}_7.snap",
         "size": len(data),
-        "sha3_384": digest_of_chunks([data]),
+        "sha3_384": snap_digest.of_chunks([data]),
         "revision": 7,
         "assertions": f"{name}_7.assert",
         "grade": "signed",

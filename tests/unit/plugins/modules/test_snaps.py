@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.edgewright.factory.plugins.module_utils import snap_fetch, snapd
+from ansible_collections.edgewright.factory.plugins.module_utils import snap_digest, snap_fetch, snapd
+from ansible_collections.edgewright.factory.plugins.module_utils.system import LocalSystem
 from ansible_collections.edgewright.factory.plugins.modules import snaps
 
 from tests.unit.plugins.modules.snapd_simulator import Simulator, TlsDepot
@@ -54,7 +55,7 @@ class Site:
         filename = f"{name}_dangerous.snap"
         self.depot.files[filename] = data
         wanted = {"name": name, "filename": filename, "size": len(data), "revision": None, "assertions": None}
-        wanted |= {"sha3_384": snapd.digest_of_chunks([data]), "grade": "dangerous", **more}
+        wanted |= {"sha3_384": snap_digest.of_chunks([data]), "grade": "dangerous", **more}
         others = [snap for snap in self.params["snaps"] if snap["name"] != name]
         self.params["snaps"] = [*others, wanted]
 
@@ -81,7 +82,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     monkeypatch.setattr(snaps, "PAUSE_S", 0.01)
     monkeypatch.setattr(snaps, "MOUNTS", str(tmp_path / "snap"))
     kept = str(tmp_path / "digests.json")
-    monkeypatch.setattr(snaps, "digest_of", lambda path: snapd.digest_of(path, kept))
+    monkeypatch.setattr(snap_digest, "KEPT", kept)
     params: dict[str, Any] = {
         "depot": {"host": "127.0.0.1", "port": depot.server.server_port},
         "identity": str(depot.identity),
@@ -426,14 +427,20 @@ def test_a_hold_that_runs_out_is_renewed(site: Site) -> None:
     assert site.run()["changed"] is False
 
 
-def test_a_digest_is_read_again_only_when_the_file_changed(tmp_path: Path) -> None:
-    file, kept = tmp_path / "a.snap", tmp_path / "run" / "digests.json"
+def test_a_digest_is_read_again_only_when_the_file_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, kept, device = tmp_path / "a.snap", tmp_path / "run" / "digests.json", LocalSystem()
+    monkeypatch.setattr(snap_digest, "KEPT", str(kept))
     file.write_bytes(b"one")
-    first = snapd.digest_of(str(file), str(kept))
+    first = snap_digest.installed(device, str(file))
     kept.write_text(kept.read_text().replace(str(first), "B" * 64))
-    assert snapd.digest_of(str(file), str(kept)) == "B" * 64, "kept by inode, size and time"
+    assert snap_digest.installed(device, str(file)) == "B" * 64, "kept by inode, size and time"
     file.write_bytes(b"two")
-    assert snapd.digest_of(str(file), str(kept)) == snapd.digest_of_chunks([b"two"])
+    assert snap_digest.installed(device, str(file)) == snap_digest.of_chunks([b"two"])
     kept.write_text("no JSON")
-    assert snapd.digest_of(str(file), str(kept)) == snapd.digest_of_chunks([b"two"])
-    assert snapd.digest_of(str(tmp_path / "none"), str(kept)) is None
+    assert snap_digest.sha3_kept(device, str(file)) is None
+    assert snap_digest.installed(device, str(file)) == snap_digest.of_chunks([b"two"])
+    assert snap_digest.installed(device, str(tmp_path / "none")) is None
+    monkeypatch.setattr(snap_digest, "KEPT", str(file / "cannot"))
+    assert snap_digest.installed(device, str(file)) == snap_digest.of_chunks([b"two"])
