@@ -14,13 +14,12 @@ import functools
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jsonschema
 
 from edgewright.device import _yaml
 from edgewright.errors import InputError
-from edgewright.osadvice.facts import UBUNTU_CORE, load_os_facts
+from edgewright.osadvice.facts import UBUNTU_CORE, load_os_facts, rules_of
 
 __all__ = ["PREFIX", "ComponentRow", "component_rows", "driver_of", "of_nvidia", "refusal"]
 
@@ -31,35 +30,14 @@ PREFIX = "nvidia-"
 """What the names of NVIDIA's components begin with."""
 
 _TEXT = {"type": "string", "minLength": 1}
-_RULES: dict[str, Any] = {
-    "type": "object",
-    "additionalProperties": False,
-    "required": ["schema", "sources", "rows"],
-    "properties": {
-        "schema": {"const": SCHEMA},
-        "sources": {"type": "object", "minProperties": 1, "additionalProperties": _TEXT},
-        "rows": {
-            "type": "array",
-            "minItems": 1,
-            "items": {
-                "type": "object",
-                "additionalProperties": False,
-                "required": [
-                    *("branch", "kernel_snap", "track", "modules", "libraries", "provider", "snapd"),
-                    *("source", "date", "verified"),
-                ],
-                "properties": {
-                    "branch": {"type": "integer", "minimum": 1},
-                    **dict.fromkeys(("kernel_snap", "track", "modules", "libraries", "provider"), _TEXT),
-                    "snapd": {"type": "string", "pattern": r"^\d+\.\d+$"},
-                    "source": _TEXT,
-                    "date": {"type": "string", "pattern": r"^\d{4}-\d{2}-\d{2}$"},
-                    "verified": {"type": "boolean"},
-                },
-            },
-        },
+_RULES = rules_of(
+    SCHEMA,
+    {
+        "branch": {"type": "integer", "minimum": 1},
+        **dict.fromkeys(("kernel_snap", "track", "modules", "libraries", "provider"), _TEXT),
+        "snapd": {"type": "string", "pattern": r"^\d+\.\d+$"},
     },
-}
+)
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ __all__ = [
     "OsRow",
     "carried_os_facts",
     "load_os_facts",
+    "rules_of",
 ]
 
 SCHEMA = "edgewright.os-facts/v1"
@@ -65,33 +66,46 @@ TOPICS: Mapping[str, str] = {
 ANSWERS = ("yes", "no", "waiver", "unknown")
 
 _TEXT = {"type": "string", "minLength": 1}
-_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "additionalProperties": False,
-    "required": ["schema", "sources", "rows"],
-    "properties": {
-        "schema": {"const": SCHEMA},
-        "sources": {"type": "object", "minProperties": 1, "additionalProperties": _TEXT},
-        "rows": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "additionalProperties": False,
-                "required": ["topic", "os", "answer", "says", "basis", "source", "date", "verified"],
-                "properties": {
-                    "topic": {"enum": list(TOPICS)},
-                    "os": {"enum": list(SYSTEMS)},
-                    "answer": {"enum": list(ANSWERS)},
-                    "says": _TEXT,
-                    "basis": {"enum": ["measured", "published"]},
-                    "source": _TEXT,
-                    "date": {"type": "string", "pattern": r"^\d{4}-\d{2}-\d{2}$"},
-                    "verified": {"type": "boolean"},
-                },
-            },
+
+
+def rules_of(schema: str, row: Mapping[str, Any]) -> dict[str, Any]:
+    """The JSON schema of a file of facts: its `sources` by name, and `rows` that each have source and day.
+
+    Args:
+        schema: What the file's key `schema` says.
+        row: What each row has beside `source`, `date` and `verified`; all of it needed.
+    """
+    of_row = {
+        **row,
+        "source": _TEXT,
+        "date": {"type": "string", "pattern": r"^\d{4}-\d{2}-\d{2}$"},
+        "verified": {"type": "boolean"},
+    }
+    rows = {
+        "type": "array",
+        "minItems": 1,
+        "items": {
+            "type": "object",
+            "additionalProperties": False,
+            "required": list(of_row),
+            "properties": of_row,
         },
+    }
+    sources = {"type": "object", "minProperties": 1, "additionalProperties": _TEXT}
+    keys = {"schema": {"const": schema}, "sources": sources, "rows": rows}
+    return {"type": "object", "additionalProperties": False, "required": list(keys), "properties": keys}
+
+
+_SCHEMA = rules_of(
+    SCHEMA,
+    {
+        "topic": {"enum": list(TOPICS)},
+        "os": {"enum": list(SYSTEMS)},
+        "answer": {"enum": list(ANSWERS)},
+        "says": _TEXT,
+        "basis": {"enum": ["measured", "published"]},
     },
-}
+)
 
 
 @dataclass(frozen=True)
