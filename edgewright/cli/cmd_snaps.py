@@ -24,6 +24,14 @@ def add(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     show.add_argument("snap", type=Path, metavar="SNAP", help="the file that `snap download` wrote")
     show.add_argument("assertions", type=Path, nargs="?", metavar="ASSERT", help="the .assert file beside it")
+    show.add_argument(
+        "--component",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="COMP",
+        help="a component's file, whose assertions are in ASSERT too; may be given again",
+    )
     show.set_defaults(run=_show)
     sets = verbs.add_parser(
         "set", help="check a validation set's chain of assertions, and print what release.yml needs of it"
@@ -65,19 +73,38 @@ def _show(args: argparse.Namespace) -> int:
     import yaml  # noqa: PLC0415 - other commands start without it
 
     from edgewright.depot.progress import say  # noqa: PLC0415
+    from edgewright.errors import InputError  # noqa: PLC0415
     from edgewright.snaps.grade import DANGEROUS, notice  # noqa: PLC0415
     from edgewright.snaps.inputs import hash_snap  # noqa: PLC0415
 
     hashed = hash_snap(args.snap)
     entry: dict[str, Any] = {"name": args.snap.stem.partition("_")[0], "path": f"snaps/{args.snap.name}"}
+    if args.assertions is None and args.component:
+        raise InputError(
+            f"reading {args.component[0]}: a component is checked by its snap's ASSERT; name that file"
+        )
     if args.assertions is None:
         say(notice([entry["name"]], str(args.snap)))
         entry["grade"] = DANGEROUS
     else:
         entry |= _asserted(args.assertions, hashed.sha3_384, hashed.size, args.snap)
     entry |= {"sha3_384": hashed.sha3_384, "licence": "LicenseRef-CHANGE-ME"}
+    if args.component:
+        entry["components"] = [_component(path, args.assertions, hashed.sha3_384) for path in args.component]
     print(yaml.safe_dump({"snaps": [entry]}, sort_keys=False), end="")
     return 0
+
+
+def _component(path: Path, assertions: Path, snap: str) -> dict[str, Any]:
+    """What release.yml needs of a component; `snap` is the digest of the snap that it belongs to."""
+    from edgewright.snaps.components import describe_component  # noqa: PLC0415
+    from edgewright.snaps.inputs import hash_snap  # noqa: PLC0415
+
+    hashed = hash_snap(path)
+    believed = _believed(assertions, str(path))
+    claim = describe_component(believed, snap, str(path), hashed.sha3_384, hashed.size)
+    told = {"name": claim.name, "path": f"snaps/{path.name}", "revision": claim.revision}
+    return {**told, "sha3_384": hashed.sha3_384, "licence": "LicenseRef-CHANGE-ME"}
 
 
 def _set(args: argparse.Namespace) -> int:

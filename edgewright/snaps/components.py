@@ -20,10 +20,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edgewright.snaps.chain import Believed, of_file
+from edgewright.snaps.chain import SERIES, Believed, of_file
 from edgewright.snaps.refusal import SnapRefused
 
-__all__ = ["KNOWS_COMPONENTS", "ComponentClaim", "SnapOfComponent", "carried", "full_name", "match_component"]
+__all__ = [
+    "KNOWS_COMPONENTS",
+    "ComponentClaim",
+    "SnapOfComponent",
+    "carried",
+    "describe_component",
+    "full_name",
+    "match_component",
+]
 
 KNOWS_COMPONENTS = (2, 67)
 """The first snapd with stable support (https://snapcraft.io/docs/using-components)."""
@@ -106,6 +114,38 @@ def match_component(claim: ComponentClaim, snap: SnapOfComponent, believed: Beli
             f"{about}: no snap-resource-pair says that revision {claim.revision} of it goes with revision "
             f"{snap.revision} of {claim.snap}; supply the component's revision that does",
         )
+
+
+def describe_component(
+    believed: Believed, snap_sha3_384: str, file: str, sha3_384: str, size: int
+) -> ComponentClaim:
+    """The claim that a release could make of a component's file: what believed assertions say of it.
+
+    Args:
+        believed: The assertions of its snap's file.
+        snap_sha3_384: Digest of the snap.
+        file: The component's file, for messages.
+        sha3_384: Its digest.
+        size: Its bytes.
+
+    Raises:
+        SnapRefused: They speak of no such file, or pair it with another revision of the snap.
+    """
+    snaps = {each.text("snap-sha3-384"): each for each in believed.of_type("snap-revision")}
+    mine = {each.text("resource-sha3-384"): each for each in believed.of_type("snap-resource-revision")}
+    snap, found = snaps.get(snap_sha3_384), mine.get(sha3_384)
+    if snap is None or found is None:
+        raise SnapRefused(
+            "missing",
+            f"checking component {file}: the snap's assertions hold no snap-resource-revision of this file; "
+            f"{_FETCH}",
+        )
+    declaration = believed.found["snap-declaration", SERIES, snap.text("snap-id")]
+    name, revision = found.text("resource-name"), found.number("resource-revision")
+    claim = ComponentClaim(declaration.text("snap-name"), name, file, sha3_384, size, revision)
+    owner = (snap.text("snap-id"), snap.number("snap-revision"), snap.text("developer-id"))
+    match_component(claim, SnapOfComponent(*owner), believed)
+    return claim
 
 
 def carried(lock: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

@@ -88,3 +88,23 @@ def test_a_wrong_validation_set_is_told(
     assert main(["snaps", "set", str(path)]) == 3
     assert words in capsys.readouterr().err
     assert main(["snaps", "set", str(downloaded / "gone")]) == 2
+
+
+def test_a_component_is_shown_with_its_snap(downloaded: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (downloaded / "reader_7.assert").write_bytes(a.component_chain())
+    part = downloaded / "any.comp"
+    part.write_bytes(a.COMPONENT)
+    words = ["snaps", "show", str(downloaded / "renamed.snap"), str(downloaded / "reader_7.assert")]
+    assert main([*words, "--component", str(part)]) == 0
+    (entry,) = yaml.safe_load(capsys.readouterr().out)["snaps"]
+    (component,) = entry["components"]
+    assert (component["name"], component["revision"], component["path"]) == ("extra", 12, "snaps/any.comp")
+    part.write_bytes(a.COMPONENT + b"x")
+    assert main([*words, "--component", str(part)]) == 3
+    assert "hold no snap-resource-revision of this file" in capsys.readouterr().err
+    part.write_bytes(a.COMPONENT)
+    (downloaded / "reader_7.assert").write_bytes(a.component_chain(pair=None))
+    assert main([*words, "--component", str(part)]) == 3
+    assert "no snap-resource-pair says" in capsys.readouterr().err
+    assert main([*words[:3], "--component", str(part)]) == 2
+    assert "is checked by its snap's ASSERT" in capsys.readouterr().err
