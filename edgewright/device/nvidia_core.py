@@ -24,7 +24,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgewright.device import depot_client
-from edgewright.device.drift import Drift, Have, Want
+from edgewright.device.drift import Drift, Have, Want, file_drift
 from edgewright.device.nvidia_facts import check_branch
 from edgewright.device.nvidia_files import MODPROBE, MODULES_LOAD
 from edgewright.device.nvidia_gpus import known_gpus
@@ -212,11 +212,7 @@ def drift(have: Have, want: Want) -> list[Drift]:
         if got != wanted:
             state = "is not installed" if got is None else "is another than the lock's"
             found.append(Drift(AREA, f"components.{name}", got, wanted, f"component {name} {state}"))
-    for path, text in want.get("files", {}).items():
-        got = (have.get("files") or {}).get(path)
-        if got != text:
-            state = "is missing" if got is None else "was changed, or is of another release"
-            found.append(Drift(AREA, f"files.{path}", got, text, f"{path} {state}"))
+    found += file_drift(AREA, have, want)
     for item, why in _WHY.items():
         if item in want and not _same(item, have.get(item), want[item]):
             told = f"{why}: {want[item]} or newer is needed" if item == "snapd" else why

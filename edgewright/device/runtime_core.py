@@ -29,7 +29,7 @@ from typing import Any
 
 from edgewright.device import depot_client, isolation_core, runtime, validation_sets
 from edgewright.device.cpulist import format_cpus
-from edgewright.device.drift import Drift, Have, Want, compare
+from edgewright.device.drift import Drift, Have, Want, compare, file_drift
 from edgewright.device.places import UBUNTU_CORE, places
 from edgewright.device.runtime_files import FrontendText, snap_environment, snap_frontend_text
 from edgewright.device.topology import chosen_cpus
@@ -174,4 +174,4 @@ def drift(have: Have, want: Want) -> list[Drift]:
     if want["cpus"] is None:
         del why["cpus"], why["grouped"]
     found += validation_sets.drift(AREA, have, want)
-    return [*found, *runtime.file_drift(have, want), *compare(AREA, have, want, why)]
+    return [*found, *file_drift(AREA, have, want), *compare(AREA, have, want, why)]
