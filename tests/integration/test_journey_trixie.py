@@ -2,8 +2,8 @@
 """Kernels other than Debian 12's own: Debian 13's real-time 6.12, and the 6.12 that Debian 12's updates have.
 
 Each is one story on one machine, from bare to accepted and once more without a change, in the order in which
-the tests stand. Not part of `make test`: the machines are emulated, and each story takes many minutes;
-`make test-kernels` runs them.
+the tests stand. Not part of `make test`: the machines are emulated, each story takes many minutes, and they
+were not seen to pass yet; `make test-kernels` runs them.
 """
 
 from __future__ import annotations
@@ -141,11 +141,11 @@ def test_the_record_names_kernel_and_partition(site: Site, story: Story) -> None
 
 
 def test_the_partition_is_mended_when_somebody_claims_its_cpus(site: Site) -> None:
-    """As on Linux 6.1: the claim makes it invalid, `edgewright drift` names it, the run mends it."""
+    """Whether 6.12 calls it invalid as 6.1 does or not: `edgewright drift` names the claim, the run mends it."""
     site.ssh("systemctl set-property --runtime system.slice AllowedCPUs=0-3")
-    state = site.ssh(f"cat {PARTITION}")
     told = site.edgewright("drift", "-i", str(site.inventory), check=False)
-    assert (state == "isolated") == ("isolation" not in told.stdout), (state, told.stdout)
+    assert told.returncode != 0
+    assert "system.slice claims CPU 2-3" in told.stdout, (site.ssh(f"cat {PARTITION}"), told.stdout)
     site.ssh("systemctl set-property --runtime system.slice AllowedCPUs=0-1")
     run = site.play(playbook="playbooks/converge_devices.yml")
     assert run.returncode == 0, run.text[-4000:]
