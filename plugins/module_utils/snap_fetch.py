@@ -10,6 +10,7 @@ from __future__ import annotations
 import http.client
 import os
 import re
+import shutil
 import ssl
 from typing import Any, Dict, List, Tuple
 
@@ -172,3 +173,10 @@ def _staged(snap: Dict[str, Any]) -> str:
 def _digest(path: str) -> str:
     with open(path, "rb") as stream:
         return of_chunks(iter(lambda: stream.read(CHUNK), b""))
+
+
+def free_below(path: str) -> int:
+    """Bytes that are free for files below a path, which need not be there yet."""
+    while not os.path.isdir(path):
+        path = os.path.dirname(path)
+    return shutil.disk_usage(path).free

@@ -192,6 +192,7 @@ settings:
   elements: str
 """
 
+import errno
 import os
 import shutil
 import time
@@ -203,6 +204,7 @@ from ansible_collections.edgewright.factory.plugins.module_utils.snap_fetch impo
     Depot,
     FetchError,
     forget_others,
+    free_below,
 )
 from ansible_collections.edgewright.factory.plugins.module_utils.snap_files import SNAPS, file_of
 from ansible_collections.edgewright.factory.plugins.module_utils.snap_offline import missing_settings
@@ -305,12 +307,15 @@ class Run:
             os.makedirs(staging, mode=0o700, exist_ok=True)
             forget_others(staging, todo)
             files = [(snap, depot.fetch(snap, staging)) for snap in todo]
+            # snapd copies a file before it looks at it, and says no more than that it could not.
+            if free_below(SNAPS) < max((snap["size"] for snap in todo), default=0):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
-            free = shutil.disk_usage(os.path.dirname(staging)).free if os.path.isdir(staging) else 0
+            free = min(free_below(staging), free_below(SNAPS))
             need = sum(snap["size"] for snap in todo)
             raise RefusedError(
                 f"fetching snaps into {staging}: {error.strerror or error}: {need} bytes are wanted there, "
-                f"and as many below {SNAPS}, {free} are free; nothing was installed. Free some space"
+                f"and as many below {SNAPS}, {free} are free now; nothing was installed. Free some space"
             ) from error
         for snap, _ in files:
             if snap["grade"] == "signed":

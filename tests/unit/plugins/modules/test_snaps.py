@@ -394,6 +394,15 @@ def test_a_full_disk_is_told_with_what_is_wanted(site: Site) -> None:
     assert (site.simulator.installed, result["installed"]) == ({}, [])
 
 
+def test_without_room_for_snapds_own_copy_nothing_is_installed(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snaps, "free_below", lambda path: 8_999 if path == snaps.SNAPS else 10**9)
+    said, result = site.refused()
+    assert f"as many below {snaps.SNAPS}, 8999 are free now; nothing was installed. Free some space" in said
+    assert (site.simulator.installed, result["installed"]) == ({}, [])
+
+
 def test_what_was_never_installed_makes_room(tmp_path: Path) -> None:
     wanted = {"filename": "a_1.snap", "sha3_384": "D" * 64}
     for name in ("a_1.snap.DDDDDDDDDDDD.part", "a_1.snap.EEEEEEEEEEEE", "b_1.snap.FFFFFFFFFFFF.part"):
