@@ -141,9 +141,9 @@ def test_the_record_names_kernel_and_partition(site: Site, story: Story) -> None
 
 
 def test_the_partition_is_mended_when_somebody_claims_its_cpus(site: Site) -> None:
-    """Whether 6.12 calls it invalid as 6.1 does or not: `edgewright drift` names the claim, the run mends it."""
+    """Whether 6.12 calls it invalid as 6.1 does or not: drift names the claim, the run mends it."""
     site.ssh("systemctl set-property --runtime system.slice AllowedCPUs=0-3")
-    told = site.edgewright("drift", "-i", str(site.inventory), check=False)
+    told = site.edgewright("drift", "--json", "-i", str(site.inventory), check=False)
     assert told.returncode != 0
     assert "system.slice claims CPU 2-3" in told.stdout, (site.ssh(f"cat {PARTITION}"), told.stdout)
     site.ssh("systemctl set-property --runtime system.slice AllowedCPUs=0-1")
