@@ -9,16 +9,18 @@ Standard library only, Python 3.9 and later. Items are described in `edgewright/
 from __future__ import annotations
 
 import binascii
-import hashlib
 import json
 import re
 import socket
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
-from ansible_collections.edgewright.factory.plugins.module_utils.system import System
+from ansible_collections.edgewright.factory.plugins.module_utils.lean import sha256
+from ansible_collections.edgewright.factory.plugins.module_utils.system import NoAnswerError, System
 
 # How long one question to the server or to nginx may take; an idle server answers in milliseconds.
 _TIMEOUT_S = 10.0
+# Exit status of a command that is not there, as a shell gives it.
+_NO_PROGRAM = 127
 _READY = b"GET /v2/health/ready HTTP/1.1\r\nHost: device\r\nConnection: close\r\n\r\n"
 
 
@@ -114,13 +116,25 @@ def units_of(system: System, names: List[str], prop: str) -> Dict[str, Dict[str,
 
 
 def _container(system: System, name: str) -> Dict[str, Any]:
-    """The running container in the words of the area; empty when none runs."""
+    """The running container in the words of the area; empty when none runs.
+
+    Raises:
+        NoAnswerError: podman is there and did not say which; a container that cannot be seen may well run.
+    """
     shown = system.run(["podman", "container", "inspect", name])
+    if shown.rc == _NO_PROGRAM or (shown.rc != 0 and "no such container" in shown.err.lower()):
+        return {}
     try:
         entry = json.loads(shown.out)[0] if shown.rc == 0 else None
-    except (ValueError, IndexError):
+    except (ValueError, LookupError):
         entry = None
-    if not isinstance(entry, dict) or not (entry.get("State") or {}).get("Running"):
+    if not isinstance(entry, dict):
+        said = " ".join((shown.err or shown.out).split())[:300] or "nothing"
+        raise NoAnswerError(
+            "`podman container inspect %s` ended with status %d and said %s, so what runs is not known"
+            % (name, shown.rc, said)
+        )
+    if not (entry.get("State") or {}).get("Running"):
         return {}
     models = {}
     for mount in entry.get("Mounts") or []:
@@ -174,7 +188,7 @@ def cpus_of(system: System, pid: Optional[int]) -> Optional[str]:
 def same_certificate(system: System, identity: str, shown: Optional[bytes]) -> bool:
     """Whether nginx shows the leaf certificate that lies on disk now (it reads it only when told to)."""
     leaf = leaf_sha256(system.read(identity + "/device.crt"))
-    return shown is not None and hashlib.sha256(shown).hexdigest() == leaf
+    return shown is not None and sha256(shown) == leaf
 
 
 def leaf_sha256(pem: Optional[str]) -> Optional[str]:
@@ -183,7 +197,7 @@ def leaf_sha256(pem: Optional[str]) -> Optional[str]:
     if not match:
         return None
     try:
-        return hashlib.sha256(binascii.a2b_base64(match.group(1))).hexdigest()
+        return sha256(binascii.a2b_base64(match.group(1)))
     except ValueError:
         return None
 
