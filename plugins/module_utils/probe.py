@@ -77,8 +77,8 @@ def probe(system: System, scopes: Mapping[str, Mapping[str, Any]]) -> Dict[str, 
 
     Raises:
         ValueError: a scope is of no known area.
-        NoAnswerError: a command of an area's reading did not end; names both. What is not known is never taken for
-            what is not there.
+        NoAnswerError: a command of an area's reading did not end; names both. What is not known is never
+            taken for what is not there.
     """
     names = [name for name, reader in READERS]
     for name in scopes:

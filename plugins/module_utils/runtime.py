@@ -19,6 +19,8 @@ from ansible_collections.edgewright.factory.plugins.module_utils.system import N
 
 # How long one question to the server or to nginx may take; an idle server answers in milliseconds.
 _TIMEOUT_S = 10.0
+# As often as this systemd has started a service again that still does not answer: it will not by waiting.
+_RESTARTS = 3
 # Exit status of a command that is not there, as a shell gives it.
 _NO_PROGRAM = 127
 _READY = b"GET /v2/health/ready HTTP/1.1\r\nHost: device\r\nConnection: close\r\n\r\n"
@@ -48,7 +50,7 @@ def read(system: System, scope: Mapping[str, Any], ask: Optional[Ask] = None) ->
 
     Returns:
         `packages`, `files`, `default_site`, `unit`, `image`, `models`, `generation`, `slice`, `cpus`,
-        `ready`, `frontend` and `stored` (None where the images were not listed).
+        `ready`, `trouble` (see `trouble`), `frontend` and `stored` (None where the images were not listed).
     """
     if not scope:
         return {}
@@ -63,6 +65,7 @@ def read(system: System, scope: Mapping[str, Any], ask: Optional[Ask] = None) ->
         stored = _stored(system)
     active = unit.get("ActiveState") == "active"
     answer = NOTHING
+    ready = active and ask(at["socket"], None).status == 200
     frontend_up = nginx.get("ActiveState") == "active"
     if frontend_up:
         answer = ask(tuple(at["frontend"]), at["identity"])
@@ -81,7 +84,8 @@ def read(system: System, scope: Mapping[str, Any], ask: Optional[Ask] = None) ->
         "generation": container.get("generation"),
         "slice": slice_of(system, container.get("pid")),
         "cpus": cpus_of(system, container.get("pid")),
-        "ready": active and ask(at["socket"], None).status == 200,
+        "ready": ready,
+        "trouble": trouble(system, at["unit"], unit, ready),
         "frontend": {
             "active": frontend_up,
             "enabled": nginx.get("UnitFileState") == "enabled",
@@ -113,6 +117,32 @@ def units_of(system: System, names: List[str], prop: str) -> Dict[str, Dict[str,
         if "Id" in values:
             units[values["Id"]] = values
     return units
+
+
+def trouble(system: System, name: str, unit: Mapping[str, str], ready: bool) -> Optional[str]:
+    """Why a service will not answer by waiting: systemd has given up, or starts it again and again.
+
+    Args:
+        system: the device.
+        name: the service's unit.
+        unit: its state, of `units_of`.
+        ready: whether it answers; then there is none, and nothing is asked.
+
+    Returns:
+        A sentence for a person; None where it answers, is about to, or was never to start.
+    """
+    if ready or unit.get("UnitFileState") != "enabled":
+        return None
+    shown = system.run(["systemctl", "show", "--property", "NRestarts,Result,ExecMainStatus", name])
+    values = dict(line.split("=", 1) for line in shown.out.splitlines() if "=" in line)
+    result, status = values.get("Result", "unknown"), values.get("ExecMainStatus", "unknown")
+    last = "its last result is %s, with exit status %s" % (result, status)
+    if unit.get("ActiveState") == "failed":
+        return "systemd has given up on %s: %s" % (name, last)
+    times = values.get("NRestarts", "")
+    if times.isdigit() and int(times) >= _RESTARTS:
+        return "%s does not stay up: systemd has started it again %s times; %s" % (name, times, last)
+    return None
 
 
 def _container(system: System, name: str) -> Dict[str, Any]:

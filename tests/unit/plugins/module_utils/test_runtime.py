@@ -52,6 +52,7 @@ class Device(System):
         }
         self.installed = dict(WANT["packages"])
         self.units = {"edgewright-runtime-a.service": "active", "nginx.service": "active"}
+        self.service = "NRestarts=0\nResult=success\nExecMainStatus=0\n"
         self.images: list[dict[str, Any]] = []
         self.ran: list[str] = []
         for name, value in changes.items():
@@ -69,6 +70,9 @@ class Device(System):
         if argv[0] == "dpkg-query":
             lines = [f"{name}\tinstalled\t{version}\n" for name, version in self.installed.items()]
             return Result(0, "".join(lines), "")
+        if argv[:4] == ["systemctl", "show", "--property", "NRestarts,Result,ExecMainStatus"]:
+            assert argv[4:] == ["edgewright-runtime-a.service"]
+            return Result(0, self.service, "")
         if argv[0] == "systemctl":
             blocks = [
                 f"Id={unit}\nActiveState={state}\nUnitFileState=enabled\nNeedDaemonReload=no\n"
@@ -230,3 +234,46 @@ def test_a_podman_that_does_not_say_is_unknown_and_never_absent(answer: Result, 
 def test_a_container_that_podman_does_not_have_is_absent(answer: Result) -> None:
     found = probe(Device(podman=answer), {"runtime": WANT})["runtime"]
     assert (found["image"], found["models"], found["generation"]) == (None, None, None)
+
+
+def silent(where: Any, identity: str | None) -> reader.Answer:
+    return reader.NOTHING
+
+
+TROUBLE = {
+    "given up": (
+        "failed",
+        "5",
+        "systemd has given up on edgewright-runtime-a.service: its last result is exit-code,",
+    ),
+    "again and again": (
+        "active",
+        "3",
+        "does not stay up: systemd has started it again 3 times; its last result is",
+    ),
+    "between two starts": ("activating", "12", "systemd has started it again 12 times"),
+    "still loading": ("active", "0", None),
+    "loading after one crash": ("activating", "2", None),
+    "no number": ("activating", "", None),
+}
+
+
+@pytest.mark.parametrize("case", TROUBLE)
+def test_a_server_that_will_not_be_ready_by_waiting_is_told(case: str) -> None:
+    state, times, told = TROUBLE[case]
+    device = Device(service=f"NRestarts={times}\nResult=exit-code\nExecMainStatus=1\n")
+    device.units["edgewright-runtime-a.service"] = state
+    have = reader.read(device, WANT, silent)
+    if told is None:
+        assert have["trouble"] is None
+    else:
+        assert told in have["trouble"]
+    # A sentence and no item: what differs is told as before.
+    assert {each.item for each in runtime.drift(have, WANT)} >= {"ready"}
+    assert "trouble" not in {each.item for each in runtime.drift(have, WANT)}
+
+
+def test_a_server_that_answers_is_not_asked_for_its_past() -> None:
+    device = Device(service="NRestarts=99\n")
+    assert reader.read(device, WANT, ask)["trouble"] is None
+    assert sum(each.startswith("systemctl") for each in device.ran) == 1
