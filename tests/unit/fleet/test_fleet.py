@@ -12,6 +12,7 @@ import pytest
 
 from edgewright.device.drift import Drift
 from edgewright.errors import InputError
+from edgewright.fleet import reading as reading_module
 from edgewright.fleet.plan import make_plan, no_way_back
 from edgewright.fleet.reading import Reading, cause, exit_code, read_devices, readings_of
 from edgewright.fleet.runs import SCHEMA, Past, expect, load_runs
@@ -291,3 +292,18 @@ def test_a_plan_is_told_with_what_is_not_known() -> None:
 def test_an_inventory_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no inventory"):
         read_devices(tmp_path / "none")
+
+
+def test_a_run_that_ended_early_has_a_row_for_each_device_all_the_same(tmp_path: Path) -> None:
+    """The one worker that asks all was killed: Ansible itself says which devices there are."""
+    (tmp_path / "hosts.yml").write_text(
+        "devices: {hosts: {reader-02: {}, reader-01: {}, reader-03: {}}}\ncontroller: {hosts: {here: {}}}\n"
+    )
+    collector = reading_module._Collector()
+    collector({"event": "runner_on_start", "event_data": {"host": "reader-02"}})
+    collector(event("runner_on_failed", {"msg": "a worker was found dead"}, host="reader-02"))
+    found = reading_module._all_of(collector, tmp_path / "hosts.yml", "reader-02,reader-03")
+    assert [(each.host, each.state) for each in found] == [
+        ("reader-02", "failed"),
+        ("reader-03", "unanswered"),
+    ]
