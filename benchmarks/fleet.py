@@ -330,8 +330,8 @@ def page(
         f"* Load over the runs: {min(LOADS):.0f} to {max(LOADS):.0f}, median {statistics.median(LOADS):.0f},"
         f" on {os.cpu_count()} cores; where it is far above them, other work ran beside, and of wall times"
         " only the ratios mean something.",
-        "* Other work beside slows a way that runs on one core at a time, as Ansible's start does, more than one"
-        " that has a process for each device: the CPU of controller and devices together depends less on it.",
+        "* Other work beside slows a way that runs on one core at a time, as Ansible's start does, more than"
+        " one with a process for each device; the CPU of controller and devices together depends less on it.",
         "* The floor does nothing on a device but start python3 by one ssh command, without Ansible.",
         "",
     ]
