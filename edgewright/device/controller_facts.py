@@ -9,8 +9,8 @@ there yet (a dry run on a fresh site) gives None, and the area says what that me
 
 from __future__ import annotations
 
+import base64
 import hashlib
-import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,7 @@ def read_fact(name: str, kind: str, path: Path) -> str | None:
     try:
         if start < 0 or stop < start:
             raise ValueError("no PEM certificate in it")
-        der = ssl.PEM_cert_to_DER_cert(data[start : stop + len(end)].decode("ascii"))
+        der = base64.b64decode(data[start + len(begin) : stop].decode("ascii"))
     except ValueError as error:
         raise InputError(f"{path} is not a certificate ({error}): expected PEM, for {name}") from error
     return hashlib.sha256(der).hexdigest()

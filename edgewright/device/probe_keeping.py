@@ -13,14 +13,15 @@ from __future__ import annotations
 
 import shlex
 
-from edgewright.device.probe_program import MARK, Program
+from edgewright.device.probe_program import MARK, SHA256, Program
 
 __all__ = ["keeping_command"]
 
 # Runs on the device, as the argument of `python3 -c`. A name with a dot in front and the process's number at
 # its end is a program on its way; one whose process is gone is what a power cut left behind.
 _KEEPER = """\
-import hashlib,json,os,sys,zlib
+import json,os,sys,zlib
+{sha256_of}\
 def say(**w):print('\\n'+{mark!r}+json.dumps(w))
 def drop(f):
  try:os.unlink(f)
@@ -31,7 +32,7 @@ except zlib.error:p=b''
 k={path!r}
 d,n=os.path.split(k)
 t='%s/.%s.%d'%(d,n,os.getpid())
-if hashlib.sha256(p).hexdigest()!={sha256!r}:
+if h(p).hexdigest()!={sha256!r}:
  say(absent='')
 else:
  try:
@@ -65,5 +66,6 @@ def keeping_command(python: str, program: Program, path: str) -> str:
         program: the program; the command's standard input is `shipped_input(program, wants)`.
         path: where the device shall keep it; `at.program` of the want of drift_watch.
     """
-    keeper = _KEEPER.format(size=len(program.packed), path=path, sha256=program.sha256, mark=MARK)
+    sha256 = program.sha256
+    keeper = _KEEPER.format(size=len(program.packed), path=path, sha256=sha256, mark=MARK, sha256_of=SHA256)
     return f"{shlex.quote(python)} -I -S -B -c {shlex.quote(keeper)}"

@@ -33,6 +33,7 @@ from edgewright.paths import collection_root
 __all__ = [
     "KEPT_DIRECTORY",
     "MARK",
+    "SHA256",
     "Program",
     "build",
     "kept_command",
@@ -97,11 +98,20 @@ if __name__ == "__main__":
     sys.exit(run(sys.argv[1:], sys.stdin.buffer.read()))
 '''
 
+# Python's own SHA-256 (to 3.11, from 3.12 on) before hashlib, which loads OpenSSL: 5 ms for half a one.
+SHA256 = """\
+try:from _sha256 import sha256 as h
+except ImportError:
+ try:from _sha2 import sha256 as h
+ except ImportError:from hashlib import sha256 as h
+"""
+
 # Runs on the device, as the argument of `python3 -c`: reads the kept program, or takes it from standard
 # input; compares its digest; runs it from memory, so that nobody can change it between the comparison and the
 # run.
 _LOADER = """\
-import hashlib,sys
+import sys
+{sha256_of}\
 i=sys.stdin.buffer
 n={size}
 if n:
@@ -112,7 +122,7 @@ else:
  try:
   with open({path!r},'rb') as f:p=f.read()
  except OSError:p=b''
-g=hashlib.sha256(p).hexdigest()
+g=h(p).hexdigest()
 if g!={sha256!r}:
  import json
  print('\\n'+{mark!r}+json.dumps({{'absent':bool(p) and g or ''}}))
@@ -152,7 +162,7 @@ def build(directory: Path) -> Program:
     """
     try:
         sources = {
-            f"{_PACKAGE}.{path.stem}": path.read_text(encoding="utf-8")
+            f"{_PACKAGE}.{path.stem}": _lean(path.read_text(encoding="utf-8"))
             for path in sorted(directory.glob("*.py"))
             if path.stem != "__init__"
         }
@@ -167,6 +177,11 @@ def build(directory: Path) -> Program:
     listed = "".join(f"    {name!r}: {json.dumps(text)},\n" for name, text in sources.items())
     data = _FRAME.format(package=_PACKAGE, sources=listed).encode()
     return Program(data, hashlib.sha256(data).hexdigest())
+
+
+def _lean(source: str) -> str:
+    """A source for a device: `typing`, whose import takes longer than reading an area, is only named."""
+    return source.replace("\nfrom typing import ", f"\nfrom {_PACKAGE}.lean import ")
 
 
 @functools.lru_cache(maxsize=1)
@@ -202,7 +217,8 @@ def shipped_input(program: Program, wants: bytes) -> bytes:
 
 
 def _command(python: str, size: int, sha256: str, directory: str | None = None) -> str:
-    loader = _LOADER.format(size=size, path=kept_path(sha256, directory), sha256=sha256, mark=MARK)
+    path = kept_path(sha256, directory)
+    loader = _LOADER.format(size=size, path=path, sha256=sha256, mark=MARK, sha256_of=SHA256)
     # -I and -S: neither the environment nor the device's site-packages have a say in what runs.
     return f"{shlex.quote(python)} -I -S -B -c {shlex.quote(loader)}"
 

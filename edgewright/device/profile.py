@@ -117,8 +117,8 @@ def load_profile(name: object, directories: Sequence[Path]) -> Profile:
     Raises:
         InputError: no such profile (the message names the nearest and all there are), or a bad one.
     """
-    known = known_profiles(directories)
     if not isinstance(name, str) or not _NAME.match(name):
+        known = known_profiles(directories)
         raise InputError(
             f"edgewright_profile is {name!r}: expected a name of small letters, digits, - and _, one of:"
             f" {', '.join(known)}"
@@ -131,6 +131,7 @@ def load_profile(name: object, directories: Sequence[Path]) -> Profile:
             except (OSError, UnicodeDecodeError) as error:
                 raise InputError(f"profile {name}: cannot read {path}: {error}") from error
             return parse_profile(name, text, str(path))
+    known = known_profiles(directories)
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
     looked = ", ".join(str(directory) for directory in directories)

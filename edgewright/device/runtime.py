@@ -18,7 +18,9 @@ Items of `have` and `want`:
     ready        whether the server says so on its socket
     frontend     {active, enabled, config, certificate_current, status}: nginx as a client of it sees it
 
-`want` has `at` more: where the probe looks. `have` has `stored` more: the digests of images on disk.
+`want` has `at` more: where the probe looks. `have` has more: `stored`, the digests of images on disk, and
+`trouble`, a sentence where the server will not be ready by waiting: systemd gave up, or starts it again and
+again.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Read every device of an inventory once, through ansible-runner: one probe each, all side by side.
 
-Nothing here decides anything about a device: `edgewright.factory.device_state` reads and compares, and its
-result is kept as it came. A device that did not answer, or could not be read, has a row of its own that says
-so; it is never left out and never taken for one without drift.
+Nothing here decides anything about a device: `edgewright.factory.fleet_state` reads and compares, one worker
+for all (`edgewright.factory.device_state` where a device is not reached by ssh), and what it says is kept as
+it came. A device that did not answer, or could not be read, has a row of its own that says so; it is never
+left out and never taken for one without drift.
 
     for reading in read_devices(Path("inventories/factory")):
         print(reading.host, reading.outcome, len(reading.drift))
@@ -13,6 +14,8 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +26,7 @@ from edgewright.device.drift import Drift
 from edgewright.errors import EdgewrightError, InputError
 from edgewright.paths import collection_root
 
-__all__ = ["OUTCOMES", "Reading", "cause", "exit_code", "from_event", "read_devices"]
+__all__ = ["OUTCOMES", "Reading", "cause", "exit_code", "read_devices", "readings_of"]
 
 PLAYBOOK = Path("playbooks") / "read_devices.yml"
 # read: it answered. unreachable: it, or the connection to it, did not. failed: its inputs are wrong or it
@@ -111,58 +114,77 @@ def cause(text: str) -> str:
     return next((words for pattern, words in _CAUSES if re.search(pattern, text, re.IGNORECASE)), "")
 
 
-def from_event(event: Mapping[str, Any]) -> Reading | None:
-    """The reading that an event of ansible-runner tells; None for an event that tells none.
+def readings_of(event: Mapping[str, Any]) -> list[Reading]:
+    """The readings that an event of ansible-runner tells; none for an event that tells none.
 
     Args:
-        event: `event` (its kind) and `event_data` (host, result).
+        event: `event` (its kind) and `event_data` (host, result). The result of `fleet_state` has a reading
+            of each device that it asked; any other is the host's own.
     """
     data = event.get("event_data") or {}
     host, result = str(data.get("host") or ""), data.get("res") or {}
     kind = event.get("event")
     if not host:
-        return None
-    message = " ".join(str(result.get("msg") or "it said nothing").split())
+        return []
     if kind == "runner_on_unreachable":
+        return [_reading(host, {**result, "unreachable": True})]
+    if kind == "runner_on_failed":
+        return [_reading(host, {**result, "failed": True})]
+    if kind == "runner_on_ok" and isinstance(result.get("readings"), Mapping):
+        return [_reading(str(name), told) for name, told in result["readings"].items()]
+    if kind == "runner_on_ok" and "drift" in result:
+        have = result.get("have") or {}
+        return [_reading(host, {**result, "stored": (have.get("runtime") or {}).get("stored")})]
+    return []
+
+
+def _reading(host: str, told: Mapping[str, Any]) -> Reading:
+    """A device's reading of what a task said of it."""
+    message = " ".join(str(told.get("msg") or "it said nothing").split())
+    if told.get("unreachable"):
         hint = cause(message)
         return Reading(host, "unreachable", message=f"{hint} ({message})" if hint else message)
-    if kind == "runner_on_failed":
+    if told.get("failed") or "drift" not in told:
         return Reading(host, "failed", message=message)
-    if kind == "runner_on_ok" and "drift" in result:
-        return Reading(
-            host,
-            "read",
-            tuple(Drift(**item) for item in result["drift"]),
-            lock=str(result.get("lock") or ""),
-            profile=str(result.get("profile") or ""),
-            state_dir=str(result.get("state_dir") or ""),
-            stored=tuple(
-                str(reference).rpartition("@")[2]
-                for reference in ((result.get("have") or {}).get("runtime") or {}).get("stored") or ()
-            ),
-        )
-    return None
+    return Reading(
+        host,
+        "read",
+        tuple(Drift(**item) for item in told["drift"]),
+        lock=str(told.get("lock") or ""),
+        profile=str(told.get("profile") or ""),
+        state_dir=str(told.get("state_dir") or ""),
+        stored=tuple(str(reference).rpartition("@")[2] for reference in told.get("stored") or ()),
+    )
 
 
 @dataclass
 class _Collector:
-    """Readings by host, as the events come; hosts that began and never answered stay unanswered."""
+    """Readings by host, as the events come; hosts that began and never answered stay unanswered.
+
+    Attributes:
+        readings: by host.
+        asked: all hosts, in the inventory's order, once the task that asks all has ended.
+        said: what Ansible said besides.
+    """
 
     readings: dict[str, Reading] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
 
     def __call__(self, event: dict[str, Any]) -> bool:
         host = str((event.get("event_data") or {}).get("host") or "")
         if event.get("event") == "runner_on_start" and host:
-            self.readings.setdefault(
-                host, Reading(host, "unanswered", message="the run ended before it answered")
-            )
-        reading = from_event(event)
-        if reading:
+            self.readings.setdefault(host, _unanswered(host))
+        for reading in readings_of(event):
             self.readings[reading.host] = reading
+        self.asked = self.asked or list(((event.get("event_data") or {}).get("res") or {}).get("asked") or ())
         if event.get("event") in ("verbose", "error", "warning") and event.get("stdout"):
             self.said.append(str(event["stdout"]))
         return False  # no event is kept on disk: a want may be long, and is nobody else's business
+
+
+def _unanswered(host: str) -> Reading:
+    return Reading(host, "unanswered", message="the run ended before it answered")
 
 
 def read_devices(
@@ -197,12 +219,13 @@ def read_devices(
             inventory=str(inventory.resolve()),
             limit=limit or None,
             forks=forks,
-            envvars=_environment(timeout_s),
+            envvars=_environment(),
+            extravars={"__edgewright_answer_within_s": timeout_s},
             event_handler=collector,
             quiet=True,
             settings={"suppress_env_files": True},
         )
-    readings = list(collector.readings.values())
+    readings = _all_of(collector, inventory, limit) if collector.readings else []
     if not readings:
         said = " ".join(" ".join(collector.said).split())[:1500] or "nothing"
         if run.rc == 0 or re.search(r"no hosts (matched|to target)|not match supplied host", said):
@@ -218,7 +241,43 @@ def read_devices(
     return readings
 
 
-def _environment(timeout_s: int) -> dict[str, str]:
+def _all_of(collector: _Collector, inventory: Path, limit: str) -> list[Reading]:
+    """A reading for each device, in the inventory's order; unanswered where the run did not get to it."""
+    asked = collector.asked or _hosts(inventory, limit)
+    found = {name: collector.readings.get(name) or _unanswered(name) for name in asked}
+    return list({**found, **collector.readings}.values())
+
+
+def _hosts(inventory: Path, limit: str) -> list[str]:
+    """Names of the devices, for a run that ended before it had told them.
+
+    Raises:
+        EdgewrightError: Ansible does not list them either.
+    """
+    program = Path(sys.executable).parent / "ansible"
+    argv = [str(program if program.is_file() else "ansible"), "devices", "--list-hosts", "-i", str(inventory)]
+    try:
+        done = subprocess.run(
+            [*argv, *(["--limit", limit] if limit else [])],
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, **_environment()},
+        )
+    except OSError as error:
+        raise EdgewrightError(
+            f"listing the devices of {inventory}: {argv[0]} does not start: {error}"
+        ) from error
+    if done.returncode != 0:
+        raise EdgewrightError(
+            f"reading devices: the run over {inventory} ended before it had asked all, and Ansible does not"
+            f" list them: {' '.join(done.stderr.split())[-600:]}"
+        )
+    return [line.strip() for line in done.stdout.splitlines() if line.startswith("    ")]
+
+
+def _environment() -> dict[str, str]:
     """Settings of the run: the user's configuration, the checkout's where there is none."""
     configured = os.environ.get("ANSIBLE_CONFIG")
     candidates = (
@@ -226,7 +285,8 @@ def _environment(timeout_s: int) -> dict[str, str]:
     )
     found = next((path.resolve() for path in candidates if path.is_file()), None)
     settings = {
-        "ANSIBLE_TASK_TIMEOUT": str(timeout_s),
+        # A limit on tasks would take the devices apart again; the limit on each of them is the playbook's.
+        "ANSIBLE_TASK_TIMEOUT": "0",
         # ansible-runner switches the checking of host keys off where the environment does not say it.
         "ANSIBLE_HOST_KEY_CHECKING": os.environ.get("ANSIBLE_HOST_KEY_CHECKING", "True"),
         "ANSIBLE_NOCOLOR": "1",

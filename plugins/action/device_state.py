@@ -107,9 +107,8 @@ class ActionModule(ActionBase):
         if found is None:
             return None
         kept = {str(key): value for key, value in plain(found).items() if not str(key).startswith("_ansible")}
-        # Ansible puts these words in front of what a task says, once.
         if kept.get("failed") or kept.get("unreachable"):
-            kept["msg"] = str(kept.get("msg")).removeprefix("Task failed: ").removeprefix("Action failed: ")
+            kept["msg"] = own_words(kept.get("msg"))
         return kept
 
     def _have(self, want: dict[str, dict[str, Any]], task_vars: dict[str, Any]) -> dict[str, Any]:
@@ -201,6 +200,11 @@ class ActionModule(ActionBase):
             message = str(error)
             raise InputError(message if host in message else f"host {host}: {message}") from error
         return plain(want)
+
+
+def own_words(message: object) -> str:
+    """A result's message without the words that Ansible puts in front of what a task says, once."""
+    return str(message).removeprefix("Task failed: ").removeprefix("Action failed: ")
 
 
 # What takes a kernel of the device's own; a profile that boots none has nothing to want of them.

@@ -32,8 +32,8 @@ class ActionModule(ActionBase):
         lacking = [str(name) for name in task_vars[str(self._task.args["read_by"])]["lack_probe_only"]]
         done: dict[str, dict[str, Any]] = {}
         if not self._task.check_mode:
-            arguments = {"lock": self._task.args["lock"], "absent": True}
-            done = Together(self, task_vars).run(MODULE, arguments, lacking)
+            together = Together(self, task_vars)
+            done = together.run(MODULE, {**together.given("lock"), "absent": True}, lacking)
         rows = as_wanted(done)
         result.update(
             changed=task_vars.get("inventory_hostname") in rows,

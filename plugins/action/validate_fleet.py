@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
-from ansible_collections.edgewright.factory.plugins.plugin_utils.host_check import check_host
+from ansible_collections.edgewright.factory.plugins.plugin_utils.host_check import Checked, check_host
 from ansible_collections.edgewright.factory.plugins.plugin_utils.side_by_side import Together
 
 
@@ -28,14 +29,8 @@ class ActionModule(ActionBase):
         del tmp
         task_vars = task_vars or {}
         names = [str(name) for name in task_vars["ansible_play_batch"]]
-        lock = self._task.args.get("lock")
         together = Together(self, task_vars)
-        checked = [
-            check_host(
-                name, self._templar, together.variables(name), self._loader, str(lock) if lock else None
-            )
-            for name in names
-        ]
+        checked = [self._checked(name, together) for name in names]
         faulty = [found.host for found in checked if found.problems]
         result.update(
             changed=False,
@@ -45,3 +40,12 @@ class ActionModule(ActionBase):
             msg=f"the variables of {len(names) - len(faulty)} of {len(names)} hosts are as they may be",
         )
         return result
+
+    def _checked(self, name: str, together: Together) -> Checked:
+        variables = together.variables(name)
+        try:
+            lock = together.computed("lock", variables)
+        except AnsibleError as error:
+            # Told by the host's own task, which cannot compute it either.
+            return Checked(name, (f"host {name}: the option lock cannot be computed: {error}",))
+        return check_host(name, self._templar, variables, self._loader, str(lock) if lock else None)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections import Counter
 from typing import Any
 
@@ -45,6 +46,9 @@ class CallbackModule(Default):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._counted: Counter[tuple[str, str]] = Counter()
+        # What is loaded by now stays to the end. A collection that goes through it has every worker that is
+        # forked copy it (https://docs.python.org/3/library/gc.html#gc.freeze).
+        gc.freeze()
 
     def v2_runner_on_ok(self, result: Any) -> None:
         """A task went well: here for one host, or for those that it has rows of."""

@@ -7,10 +7,10 @@ Standard library only, Python 3.9 and later. The items are described in
 
 from __future__ import annotations
 
-import hashlib
 import re
 from typing import Dict, List, Mapping, Optional, Tuple
 
+from ansible_collections.edgewright.factory.plugins.module_utils.lean import sha256
 from ansible_collections.edgewright.factory.plugins.module_utils.system import System
 
 _LISTS = "/var/lib/apt/lists"
@@ -49,7 +49,7 @@ def suite(text: str) -> Optional[str]:
 
 
 def _digest(data: Optional[bytes]) -> Optional[Dict[str, str]]:
-    return None if data is None else {"sha256": hashlib.sha256(data).hexdigest()}
+    return None if data is None else {"sha256": sha256(data)}
 
 
 def _registry_identity(system: System, registry: str, identity: str) -> Dict[str, bool]:
@@ -144,7 +144,7 @@ def _release(system: System, depot: Mapping[str, object]) -> Optional[Dict[str, 
     data = system.read_bytes(prefix + "InRelease")
     for digest, path in _listed(data or b""):
         held = system.read_bytes(prefix + path.replace("/", "_"))
-        if held is not None and hashlib.sha256(held).hexdigest() != digest:
+        if held is not None and sha256(held) != digest:
             return None
     return _digest(data)
 

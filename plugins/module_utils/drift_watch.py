@@ -7,10 +7,10 @@ nothing here writes.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from typing import Any, Dict, List, Mapping, Optional
 
+from ansible_collections.edgewright.factory.plugins.module_utils.lean import sha256
 from ansible_collections.edgewright.factory.plugins.module_utils.system import System
 
 REPORT_SCHEMA = "edgewright.watch-report/v1"
@@ -34,7 +34,7 @@ def read(system: System, scope: Mapping[str, Any]) -> Dict[str, Any]:
     at = scope["at"]
     program = system.read_bytes(at["program"])
     have: Dict[str, Any] = {
-        "program": None if program is None else hashlib.sha256(program).hexdigest(),
+        "program": None if program is None else sha256(program),
         "files": {path: system.read(path) for path in scope["files"]},
     }
     if not scope["period_s"]:
@@ -59,7 +59,7 @@ def want_digest(want: Any) -> Optional[str]:
     if not isinstance(want, dict):
         return None
     text = json.dumps(want, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return sha256(text.encode())
 
 
 def _mapping(text: Optional[str]) -> Dict[str, Any]:

@@ -8,13 +8,11 @@ in `edgewright/device/identity.py`.
 
 from __future__ import annotations
 
-import base64
 import binascii
-import hashlib
-import ipaddress
 import re
 from typing import Dict, List, Mapping, Optional
 
+from ansible_collections.edgewright.factory.plugins.module_utils.lean import sha256
 from ansible_collections.edgewright.factory.plugins.module_utils.system import System
 
 _PEM = re.compile("-----BEGIN CERTIFICATE-----\n(.*?)-----END CERTIFICATE-----", re.DOTALL)
@@ -51,23 +49,30 @@ def fingerprint(pem: Optional[str]) -> Optional[str]:
     if found is None:
         return None
     try:
-        der = base64.b64decode("".join(found.group(1).split()), validate=True)
-    except (binascii.Error, ValueError):
+        der = _decoded("".join(found.group(1).split()))
+    except ValueError:
         return None
-    return hashlib.sha256(der).hexdigest() if der else None
+    return sha256(der) if der else None
+
+
+def _decoded(text: str) -> bytes:
+    """Bytes of a base64 text, in which nothing else may stand."""
+    if not re.fullmatch("[A-Za-z0-9+/]*={0,2}", text):
+        raise ValueError("no base64")
+    return binascii.a2b_base64(text)
 
 
 def installed(system: System, names: List[str]) -> Dict[str, Optional[str]]:
     """Versions of packages from dpkg's own status file: no process, unlike dpkg-query."""
     found: Dict[str, Optional[str]] = dict.fromkeys(names)
-    text = system.read("/var/lib/dpkg/status") or ""
-    for stanza in text.split("\n\n"):
-        name = re.match(r"\s*Package: (\S+)", stanza)
-        if name is None or name.group(1) not in found:
+    text = "\n" + (system.read("/var/lib/dpkg/status") or "")
+    for stanza in text.split("\nPackage: ")[1:]:
+        name = stanza[: stanza.find("\n")]
+        if name not in found:
             continue
         version = re.search(r"^Version: (\S+)", stanza, re.MULTILINE)
         if version and re.search(r"^Status: \S+ ok installed$", stanza, re.MULTILINE):
-            found[name.group(1)] = version.group(1)
+            found[name] = version.group(1)
     return found
 
 
@@ -161,8 +166,10 @@ def _names(text: str) -> List[str]:
 
 def _compressed(name: str) -> str:
     """An address as Python writes it: openssl writes an IPv6 address in full, in capitals."""
-    if not name.startswith("IP:"):
+    if not name.startswith("IP:") or ":" not in name[3:]:
         return name
+    import ipaddress  # only for these: it is as large as all of the identity's reading
+
     try:
         return "IP:" + str(ipaddress.ip_address(name[3:]))
     except ValueError:

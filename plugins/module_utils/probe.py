@@ -8,7 +8,11 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict, Mapping, Tuple
 
-from ansible_collections.edgewright.factory.plugins.module_utils.system import System
+from ansible_collections.edgewright.factory.plugins.module_utils.system import (
+    Answering,
+    NoAnswerError,
+    System,
+)
 
 Reader = Callable[[System, Mapping[str, Any]], Dict[str, Any]]
 _PACKAGE = "ansible_collections.edgewright.factory.plugins.module_utils."
@@ -73,13 +77,19 @@ def probe(system: System, scopes: Mapping[str, Mapping[str, Any]]) -> Dict[str, 
 
     Raises:
         ValueError: a scope is of no known area.
+        NoAnswerError: a command of an area's reading did not end; names both. What is not known is never
+            taken for what is not there.
     """
     names = [name for name, reader in READERS]
     for name in scopes:
         if name not in names:
             raise ValueError("there is no area %r to read: areas are %s" % (name, ", ".join(names)))
-    return {
-        name: reader(system, scopes[name]) if scopes[name] else {}
-        for name, reader in READERS
-        if name in scopes
-    }
+    asked, found = Answering(system), {}
+    for name, reader in READERS:
+        if name not in scopes:
+            continue
+        try:
+            found[name] = reader(asked, scopes[name]) if scopes[name] else {}
+        except NoAnswerError as error:
+            raise NoAnswerError("%s: %s" % (name, error)) from error
+    return found

@@ -13,7 +13,11 @@ import json
 import sys
 from typing import Any, Dict, List, Mapping
 
-from ansible_collections.edgewright.factory.plugins.module_utils.system import LocalSystem, System
+from ansible_collections.edgewright.factory.plugins.module_utils.system import (
+    LocalSystem,
+    NoAnswerError,
+    System,
+)
 
 MARK = "EDGEWRIGHT-PROBE/v1 "
 
@@ -50,7 +54,7 @@ def told(error: BaseException) -> str:
     where = ""
     if trace is not None:
         where = " (%s, line %d)" % (trace.tb_frame.f_code.co_filename, trace.tb_lineno)
-    if isinstance(error, ValueError):
+    if isinstance(error, (NoAnswerError, ValueError)):
         return str(error)
     return "%s: %s%s" % (type(error).__name__, " ".join(str(error).split()), where)
 

@@ -9,16 +9,20 @@ Standard library only, Python 3.9 and later. Items are described in `edgewright/
 from __future__ import annotations
 
 import binascii
-import hashlib
 import json
 import re
 import socket
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
-from ansible_collections.edgewright.factory.plugins.module_utils.system import System
+from ansible_collections.edgewright.factory.plugins.module_utils.lean import sha256
+from ansible_collections.edgewright.factory.plugins.module_utils.system import NoAnswerError, System
 
 # How long one question to the server or to nginx may take; an idle server answers in milliseconds.
 _TIMEOUT_S = 10.0
+# As often as this systemd has started a service again that still does not answer: it will not by waiting.
+_RESTARTS = 3
+# Exit status of a command that is not there, as a shell gives it.
+_NO_PROGRAM = 127
 _READY = b"GET /v2/health/ready HTTP/1.1\r\nHost: device\r\nConnection: close\r\n\r\n"
 
 
@@ -46,7 +50,7 @@ def read(system: System, scope: Mapping[str, Any], ask: Optional[Ask] = None) ->
 
     Returns:
         `packages`, `files`, `default_site`, `unit`, `image`, `models`, `generation`, `slice`, `cpus`,
-        `ready`, `frontend` and `stored` (None where the images were not listed).
+        `ready`, `trouble` (see `trouble`), `frontend` and `stored` (None where the images were not listed).
     """
     if not scope:
         return {}
@@ -61,6 +65,7 @@ def read(system: System, scope: Mapping[str, Any], ask: Optional[Ask] = None) ->
         stored = _stored(system)
     active = unit.get("ActiveState") == "active"
     answer = NOTHING
+    ready = active and ask(at["socket"], None).status == 200
     frontend_up = nginx.get("ActiveState") == "active"
     if frontend_up:
         answer = ask(tuple(at["frontend"]), at["identity"])
@@ -79,7 +84,8 @@ def read(system: System, scope: Mapping[str, Any], ask: Optional[Ask] = None) ->
         "generation": container.get("generation"),
         "slice": slice_of(system, container.get("pid")),
         "cpus": cpus_of(system, container.get("pid")),
-        "ready": active and ask(at["socket"], None).status == 200,
+        "ready": ready,
+        "trouble": trouble(system, at["unit"], unit, ready),
         "frontend": {
             "active": frontend_up,
             "enabled": nginx.get("UnitFileState") == "enabled",
@@ -113,14 +119,52 @@ def units_of(system: System, names: List[str], prop: str) -> Dict[str, Dict[str,
     return units
 
 
+def trouble(system: System, name: str, unit: Mapping[str, str], ready: bool) -> Optional[str]:
+    """Why a service will not answer by waiting: systemd has given up, or starts it again and again.
+
+    Args:
+        system: the device.
+        name: the service's unit.
+        unit: its state, of `units_of`.
+        ready: whether it answers; then there is none, and nothing is asked.
+
+    Returns:
+        A sentence for a person; None where it answers, is about to, or was never to start.
+    """
+    if ready or unit.get("UnitFileState") != "enabled":
+        return None
+    shown = system.run(["systemctl", "show", "--property", "NRestarts,Result,ExecMainStatus", name])
+    values = dict(line.split("=", 1) for line in shown.out.splitlines() if "=" in line)
+    result, status = values.get("Result", "unknown"), values.get("ExecMainStatus", "unknown")
+    last = "its last result is %s, with exit status %s" % (result, status)
+    if unit.get("ActiveState") == "failed":
+        return "systemd has given up on %s: %s" % (name, last)
+    times = values.get("NRestarts", "")
+    if times.isdigit() and int(times) >= _RESTARTS:
+        return "%s does not stay up: systemd has started it again %s times; %s" % (name, times, last)
+    return None
+
+
 def _container(system: System, name: str) -> Dict[str, Any]:
-    """The running container in the words of the area; empty when none runs."""
+    """The running container in the words of the area; empty when none runs.
+
+    Raises:
+        NoAnswerError: podman is there and did not say which; a container that cannot be seen may well run.
+    """
     shown = system.run(["podman", "container", "inspect", name])
+    if shown.rc == _NO_PROGRAM or (shown.rc != 0 and "no such container" in shown.err.lower()):
+        return {}
     try:
         entry = json.loads(shown.out)[0] if shown.rc == 0 else None
-    except (ValueError, IndexError):
+    except (ValueError, LookupError):
         entry = None
-    if not isinstance(entry, dict) or not (entry.get("State") or {}).get("Running"):
+    if not isinstance(entry, dict):
+        said = " ".join((shown.err or shown.out).split())[:300] or "nothing"
+        raise NoAnswerError(
+            "`podman container inspect %s` ended with status %d and said %s, so what runs is not known"
+            % (name, shown.rc, said)
+        )
+    if not (entry.get("State") or {}).get("Running"):
         return {}
     models = {}
     for mount in entry.get("Mounts") or []:
@@ -174,7 +218,7 @@ def cpus_of(system: System, pid: Optional[int]) -> Optional[str]:
 def same_certificate(system: System, identity: str, shown: Optional[bytes]) -> bool:
     """Whether nginx shows the leaf certificate that lies on disk now (it reads it only when told to)."""
     leaf = leaf_sha256(system.read(identity + "/device.crt"))
-    return shown is not None and hashlib.sha256(shown).hexdigest() == leaf
+    return shown is not None and sha256(shown) == leaf
 
 
 def leaf_sha256(pem: Optional[str]) -> Optional[str]:
@@ -183,7 +227,7 @@ def leaf_sha256(pem: Optional[str]) -> Optional[str]:
     if not match:
         return None
     try:
-        return hashlib.sha256(binascii.a2b_base64(match.group(1))).hexdigest()
+        return sha256(binascii.a2b_base64(match.group(1)))
     except ValueError:
         return None
 

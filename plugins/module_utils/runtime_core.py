@@ -34,6 +34,8 @@ def read(system: System, scope: Mapping[str, Any], ask: Optional[runtime.Ask] = 
     units = runtime.units_of(system, list(scope["services"]), "MainPID")
     pid = int(units.get(at["server"], {}).get("MainPID") or 0)
     active = {name: unit.get("ActiveState") == "active" for name, unit in units.items()}
+    server = units.get(at["server"], {})
+    ready = active.get(at["server"], False) and ask(at["socket"], None).status == 200
     serves = active.get(at["frontend_unit"], False)
     answer = ask(tuple(at["frontend"]), at["identity"]) if serves else runtime.NOTHING
     return {
@@ -53,7 +55,8 @@ def read(system: System, scope: Mapping[str, Any], ask: Optional[runtime.Ask] = 
         "grouped": grouped(system, at["group"], at["snap"]),
         "slice": runtime.slice_of(system, pid),
         "cpus": runtime.cpus_of(system, pid),
-        "ready": active.get(at["server"], False) and ask(at["socket"], None).status == 200,
+        "ready": ready,
+        "trouble": runtime.trouble(system, at["server"], server, ready),
         "health": ((found.get(at["snap"]) or {}).get("health") or {}).get("status"),
         "frontend": {
             "config": answer.headers.get("edgewright-config"),

@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
+from ansible_collections.edgewright.factory.plugins.module_utils import spawn
+
 # snapd's REST API: https://snapcraft.io/docs/snapd-rest-api
 SNAPD_SOCKET = "/run/snapd.socket"
 SNAPD_TIMEOUT_S = 30.0
@@ -17,6 +19,12 @@ FEED_BYTES = 1024 * 1024
 
 # Exit status of a command that did not end in time, as timeout(1) gives it.
 NO_ANSWER = 124
+# That of a command that is there and cannot be started, as a shell gives it.
+NOT_STARTED = 126
+
+
+class NoAnswerError(Exception):
+    """The device was asked and did not say, so what it would have said is not known."""
 
 
 class Result(NamedTuple):
@@ -62,11 +70,41 @@ class System:
         raise NotImplementedError
 
     def snapd(self, path: str) -> Any:
-        """`result` of what snapd answers to a GET, such as `/v2/system-info`; None when it does not.
+        """`result` of what snapd answers to a GET, such as `/v2/system-info`; None when there is no snapd, or
+        it refuses.
 
         Asks no store: of what is given here snapd knows the answer itself.
+
+        Raises:
+            NoAnswerError: it is there, and said nothing in time.
         """
         raise NotImplementedError
+
+
+class Answering(System):
+    """A device of which no answer counts as no answer: a command that did not end is an error, and named.
+
+    Readers take what a command did not tell for what is not there, which on a busy device would be a finding.
+    """
+
+    def __init__(self, system: System) -> None:
+        self.read, self.read_bytes = system.read, system.read_bytes  # type: ignore[method-assign]
+        self.listdir, self.stat = system.listdir, system.stat  # type: ignore[method-assign]
+        self.feed, self.fingerprint = system.feed, system.fingerprint  # type: ignore[method-assign]
+        self.snapd = system.snapd  # type: ignore[method-assign]
+        self._run = system.run
+
+    def run(self, argv: List[str], timeout_s: float = 30.0) -> Result:
+        """Run a command that only reads.
+
+        Raises:
+            NoAnswerError: it did not end in time, or could not be started though it is there.
+        """
+        done = self._run(argv, timeout_s)
+        if done.rc in (NO_ANSWER, NOT_STARTED) and not done.out:
+            words = " ".join(argv[:4]) + (" ..." if len(argv) > 4 else "")
+            raise NoAnswerError("`%s`: %s, so what it would tell is not known" % (words, done.err.strip()))
+        return done
 
 
 class LocalSystem(System):
@@ -113,27 +151,16 @@ class LocalSystem(System):
         }
 
     def run(self, argv: List[str], timeout_s: float = 30.0) -> Result:
-        import subprocess  # a third of the program's own start; a device may need no command at all
-
         environment = dict(os.environ, LC_ALL="C.UTF-8", PATH="/usr/sbin:/usr/bin:/sbin:/bin")
         try:
-            done = subprocess.run(
-                argv,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=timeout_s,
-                env=environment,
-                check=False,
-            )
+            status, out, err = spawn.run(argv, environment, timeout_s)
         except FileNotFoundError:
             return Result(127, "", "no such program: " + argv[0])
-        except subprocess.TimeoutExpired:
+        except spawn.TimeUpError:
             return Result(NO_ANSWER, "", "no answer within %g s" % timeout_s)
         except OSError as error:
-            return Result(126, "", str(error))
-        return Result(
-            done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
-        )
+            return Result(NOT_STARTED, "", "it cannot be started: %s" % error)
+        return Result(status, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))
 
     def feed(self, path: str, take: Callable[[bytes], Any]) -> bool:
         try:
@@ -169,6 +196,8 @@ class LocalSystem(System):
                 data += more
             head, _, body = data.partition(b"\r\n\r\n")
             answer = json.loads(body.decode("utf-8", "replace")) if head.split(b" ")[1:2] == [b"200"] else {}
+        except socket.timeout as error:
+            raise NoAnswerError("snapd: no answer to %s within %g s" % (path, SNAPD_TIMEOUT_S)) from error
         except (OSError, ValueError):
             return None
         finally:

@@ -20,9 +20,8 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from ansible_collections.edgewright.factory.plugins.module_utils import drift_watch, probe
 from ansible_collections.edgewright.factory.plugins.module_utils.system import (
-    NO_ANSWER,
     LocalSystem,
-    Result,
+    NoAnswerError,
     System,
 )
 
@@ -117,24 +116,6 @@ def _shown(value: Any) -> str:
     return text if len(text) <= _VALUE_CHARS else text[: _VALUE_CHARS - 3] + "..."
 
 
-class _Answering(System):
-    """A device of which no answer counts as no answer: a command that did not end in time is an error.
-
-    Readers take what a command did not tell for what is not there, which on a busy device would be a finding.
-    """
-
-    def __init__(self, system: System) -> None:
-        self.read, self.read_bytes = system.read, system.read_bytes  # type: ignore[method-assign]
-        self.listdir, self.stat = system.listdir, system.stat  # type: ignore[method-assign]
-        self._run = system.run
-
-    def run(self, argv: List[str], timeout_s: float = 30.0) -> Result:
-        done = self._run(argv, timeout_s)
-        if done.rc == NO_ANSWER:
-            raise TimeoutError("%s: %s" % (" ".join(argv[:3]), done.err))
-        return done
-
-
 def look(system: System, kept: Mapping[str, Any]) -> Dict[str, Any]:
     """Read all areas and compare. An area that cannot be read is an error of its own; the others are told.
 
@@ -149,10 +130,12 @@ def look(system: System, kept: Mapping[str, Any]) -> Dict[str, Any]:
     errors: List[str] = []
     counts: Dict[str, int] = {}
     accepted, why = kept.get("accepted") or {}, kept.get("why") or {}
-    system = _Answering(system)
     for area, want in kept["want"].items():
         try:
             have = probe.probe(system, {area: want})[area]
+        except NoAnswerError as error:
+            errors.append(str(error))
+            continue
         except Exception as error:
             errors.append("%s: %s: %s" % (area, type(error).__name__, " ".join(str(error).split())))
             continue
@@ -270,7 +253,10 @@ def main(argv: List[str]) -> int:
     except (IndexError, KeyError, OSError, TypeError, ValueError) as error:
         sys.stderr.write("edgewright watch: %s cannot be used: %s; run site.yml again\n" % (argv, error))
         return 1
-    keep_digests(system, kept["want"])
+    try:
+        keep_digests(system, kept["want"])
+    except NoAnswerError as error:
+        sys.stderr.write("edgewright watch: digests were not computed: %s\n" % error)
     report.update(look(system, kept))
     times = os.times()
     report.update(

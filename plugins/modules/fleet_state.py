@@ -30,6 +30,16 @@ options:
     elements: str
     default: []
     choices: [identity, depot_client, kernel, nvidia, isolation, runtime, acceptance, drift_watch]
+  readings:
+    description:
+      - Whether to return C(readings), what is to be told of each device, in place of C(devices).
+    type: bool
+    default: false
+  answer_within_s:
+    description:
+      - Seconds after which a device that is waited for is given up, and counts as failed; 0 for no limit.
+    type: int
+    default: 0
 attributes:
   check_mode:
     description: Only reads; does the same in check mode.
@@ -75,6 +85,17 @@ lack_probe_only:
   elements: str
 devices:
   description: What M(edgewright.factory.device_state) returned, by device, of those that are not as wanted.
-  returned: always
+  returned: without I(readings)
   type: dict
+readings:
+  description:
+    - What there is to tell of each device that was asked, by name. C(failed) or C(unreachable) and C(msg)
+      where it could not be read; C(drift), C(lock), C(profile), C(state_dir) and C(stored) where it was.
+  returned: with I(readings)
+  type: dict
+asked:
+  description: All devices of the play; those without a reading are reached by other means than ssh.
+  returned: with I(readings)
+  type: list
+  elements: str
 """

@@ -163,10 +163,11 @@ def _device_problems(
         problems += [f"host {host}: {ended}" for ended in (waiver_problem(answer, today),) if ended]
     except InputError as error:
         problems.append(f"host {host}: {error}")
+    described = profile.as_dict()
     for area in AREAS:
         try:
             variables.add_controller_facts((area,), loader)
-            want_all(variables, profile.as_dict(), lock, [area.name])
+            want_all(variables, described, lock, [area.name])
         except InputError as error:
             message = str(error)
             problems.append(message if host in message else f"host {host}: {message}")

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from edgewright.device.probe_program import KEPT_DIRECTORY
-from tests.integration.sshd_devices import BIN, ROOT, Device, SshdFleet, missing_tools
+from tests.integration.sshd_devices import BIN, RELEASE, ROOT, Device, SshdFleet, missing_tools
 
 pytestmark = [
     pytest.mark.slow,
@@ -212,6 +212,34 @@ def test_a_wrong_variable_is_told_on_its_device_and_nothing_is_touched(fleet: Ss
     assert [ran.row(name)["failed"] for name in ("d18", "d19")] == [0, 1], ran.text
     assert fleet.devices["d18"].run(f"ls -d {KEPT_DIRECTORY} 2>/dev/null || true") == ""
     assert fleet.play("site.yml", "--limit", "d18,d19").rc == 0
+
+
+def test_each_device_is_compared_with_its_own_lock(fleet: SshdFleet, tmp_path: Path) -> None:
+    """One site may hold several releases; the one task that asks all computes its options for each."""
+    other, none = tmp_path / "other", tmp_path / "none"
+    other.mkdir()
+    text = (RELEASE / "release.lock.yml").read_text()
+    (other / "release.lock.yml").write_text(
+        text.replace("\n  name: label-reader\n", "\n  name: other-reader\n", 1)
+    )
+    dirs = {"d02": {"edgewright_release_dir": str(other)}, "d03": {"edgewright_release_dir": str(none)}}
+    try:
+        fleet.write_inventory(**dirs)
+        code, found = rows(fleet, "--limit", "d01,d02,d03")
+        checked = fleet.play("playbooks/validate_inventory.yml", "--limit", "d01,d02,d03")
+    finally:
+        fleet.write_inventory()
+    assert code == 1
+    assert found["d01"]["lock"] == str(RELEASE / "release.lock.yml")
+    assert found["d02"]["lock"] == str(other / "release.lock.yml")
+    assert found["d03"]["state"] == "failed"
+    assert f"{none}/release.lock.yml does not exist" in found["d03"]["message"]
+    assert (checked.row("d03")["failed"], checked.row("d01")["failed"], checked.row("d02")["failed"]) == (
+        1,
+        0,
+        0,
+    )
+    assert f"{none}/release.lock.yml does not exist" in checked.text
 
 
 def test_two_controllers_at_once_leave_the_device_as_wanted(fleet: SshdFleet) -> None:

@@ -12,8 +12,9 @@ import pytest
 
 from edgewright.device.drift import Drift
 from edgewright.errors import InputError
+from edgewright.fleet import reading as reading_module
 from edgewright.fleet.plan import make_plan, no_way_back
-from edgewright.fleet.reading import Reading, cause, exit_code, from_event, read_devices
+from edgewright.fleet.reading import Reading, cause, exit_code, read_devices, readings_of
 from edgewright.fleet.runs import SCHEMA, Past, expect, load_runs
 from edgewright.fleet.tables import drift_text, plan_text, summary
 
@@ -78,7 +79,30 @@ EVENTS = {
 @pytest.mark.parametrize("case", EVENTS)
 def test_a_reading_is_what_an_event_says(case: str) -> None:
     given, expected = EVENTS[case]
-    assert from_event(given) == expected
+    assert readings_of(given) == ([expected] if expected else [])
+
+
+def test_the_readings_of_all_devices_come_in_one_event() -> None:
+    told = {
+        "reader-01": {
+            "drift": [KERNEL[1].as_dict()],
+            "lock": "/l",
+            "profile": "x86_vm",
+            "stored": [f"a@{DIGEST}"],
+        },
+        "reader-02": {"unreachable": True, "msg": "ssh: connect to host 10.0.0.2: Connection refused"},
+        "reader-03": {"failed": True, "msg": "it has no\n Python"},
+        "reader-04": {"msg": "said nothing of drift"},
+    }
+    found = {each.host: each for each in readings_of(event("runner_on_ok", {"readings": told}))}
+    assert list(found) == list(told)
+    assert found["reader-01"] == Reading("reader-01", "read", (KERNEL[1],), "", "/l", "x86_vm", (DIGEST,))
+    assert (found["reader-02"].state, "nothing listens there" in found["reader-02"].message) == (
+        "unreachable",
+        True,
+    )
+    assert (found["reader-03"].state, found["reader-03"].message) == ("failed", "it has no Python")
+    assert found["reader-04"].state == "failed"  # what tells no drift is never taken for none
 
 
 CAUSES = {
@@ -99,7 +123,7 @@ CAUSES = {
 def test_what_ssh_says_is_explained(said: str) -> None:
     words = CAUSES[said]
     assert (words in cause(said)) if words else not cause(said)
-    told = from_event(event("runner_on_unreachable", {"msg": said}))
+    told = readings_of(event("runner_on_unreachable", {"msg": said}))[0]
     assert told is not None
     assert told.outcome == "unreachable"
     assert said in told.message
@@ -268,3 +292,18 @@ def test_a_plan_is_told_with_what_is_not_known() -> None:
 def test_an_inventory_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no inventory"):
         read_devices(tmp_path / "none")
+
+
+def test_a_run_that_ended_early_has_a_row_for_each_device_all_the_same(tmp_path: Path) -> None:
+    """The one worker that asks all was killed: Ansible itself says which devices there are."""
+    (tmp_path / "hosts.yml").write_text(
+        "devices: {hosts: {reader-02: {}, reader-01: {}, reader-03: {}}}\ncontroller: {hosts: {here: {}}}\n"
+    )
+    collector = reading_module._Collector()
+    collector({"event": "runner_on_start", "event_data": {"host": "reader-02"}})
+    collector(event("runner_on_failed", {"msg": "a worker was found dead"}, host="reader-02"))
+    found = reading_module._all_of(collector, tmp_path / "hosts.yml", "reader-02,reader-03")
+    assert [(each.host, each.state) for each in found] == [
+        ("reader-02", "failed"),
+        ("reader-03", "unanswered"),
+    ]

@@ -11,8 +11,11 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import pytest
+from ansible_collections.edgewright.factory.plugins.module_utils import probe_main
 from ansible_collections.edgewright.factory.plugins.module_utils import runtime as reader
-from ansible_collections.edgewright.factory.plugins.module_utils.system import Result, System
+from ansible_collections.edgewright.factory.plugins.module_utils.probe import probe
+from ansible_collections.edgewright.factory.plugins.module_utils.system import NoAnswerError, Result, System
 
 from edgewright.device import runtime
 from tests.unit.device.runtime_inputs import MODEL_DIGEST, PROFILE, RUNTIME_DIGEST, VARIABLES, lock
@@ -40,6 +43,7 @@ class Device(System):
 
     def __init__(self, **changes: Any) -> None:
         self.container = [CONTAINER]
+        self.podman: Result | None = None
         self.files: dict[str, str] = {
             **WANT["files"],
             "/etc/edgewright/identity/device.crt": PEM,
@@ -48,6 +52,7 @@ class Device(System):
         }
         self.installed = dict(WANT["packages"])
         self.units = {"edgewright-runtime-a.service": "active", "nginx.service": "active"}
+        self.service = "NRestarts=0\nResult=success\nExecMainStatus=0\n"
         self.images: list[dict[str, Any]] = []
         self.ran: list[str] = []
         for name, value in changes.items():
@@ -65,6 +70,9 @@ class Device(System):
         if argv[0] == "dpkg-query":
             lines = [f"{name}\tinstalled\t{version}\n" for name, version in self.installed.items()]
             return Result(0, "".join(lines), "")
+        if argv[:4] == ["systemctl", "show", "--property", "NRestarts,Result,ExecMainStatus"]:
+            assert argv[4:] == ["edgewright-runtime-a.service"]
+            return Result(0, self.service, "")
         if argv[0] == "systemctl":
             blocks = [
                 f"Id={unit}\nActiveState={state}\nUnitFileState=enabled\nNeedDaemonReload=no\n"
@@ -72,7 +80,12 @@ class Device(System):
             ]
             return Result(0, "\n".join(blocks), "")
         if argv[:3] == ["podman", "container", "inspect"]:
-            return Result(0 if self.container else 125, json.dumps(self.container), "")
+            if self.podman is not None:
+                return self.podman
+            missing = f"Error: inspecting object: no such container {argv[3]}"
+            return (
+                Result(0, json.dumps(self.container), "") if self.container else Result(125, "[]\n", missing)
+            )
         assert argv[:2] == ["podman", "images"]
         return Result(0, json.dumps(self.images), "")
 
@@ -184,3 +197,83 @@ def test_no_server_and_no_identity_answer_nothing(tmp_path: Path) -> None:
         listener.bind(("127.0.0.1", 0))
         listener.listen(1)
         assert reader.ask_ready(listener.getsockname(), str(tmp_path)).status == 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (
+            Result(124, "", "no answer within 30 s"),
+            r"runtime: `podman container inspect \S+`: no answer",
+        ),
+        (
+            Result(126, "", "it cannot be started: [Errno 12]"),
+            r"inspect \S+`: it cannot be started",
+        ),
+        (
+            Result(125, "", "Error: database is locked"),
+            "status 125 and said Error: database is locked, so",
+        ),
+        (Result(0, "[", ""), r"status 0 and said \[, so what runs is not known"),
+        (Result(0, "[]", ""), r"said \[\], so what runs is not known"),
+    ],
+    ids=["timeout", "not started", "locked", "cut off", "empty"],
+)
+def test_a_podman_that_does_not_say_is_unknown_and_never_absent(answer: Result, told: str) -> None:
+    with pytest.raises(NoAnswerError, match=told):
+        probe(Device(podman=answer), {"runtime": WANT})
+    found = probe_main.answer(Device(podman=answer), json.dumps({"runtime": WANT}))
+    assert list(found) == ["error"]
+    assert found["error"].startswith("runtime: `podman container inspect ")
+    assert "not known" in found["error"]
+
+
+@pytest.mark.parametrize(
+    "answer", [Result(125, "[]\n", "Error: no such container x"), Result(127, "", "none")]
+)
+def test_a_container_that_podman_does_not_have_is_absent(answer: Result) -> None:
+    found = probe(Device(podman=answer), {"runtime": WANT})["runtime"]
+    assert (found["image"], found["models"], found["generation"]) == (None, None, None)
+
+
+def silent(where: Any, identity: str | None) -> reader.Answer:
+    return reader.NOTHING
+
+
+TROUBLE = {
+    "given up": (
+        "failed",
+        "5",
+        "systemd has given up on edgewright-runtime-a.service: its last result is exit-code,",
+    ),
+    "again and again": (
+        "active",
+        "3",
+        "does not stay up: systemd has started it again 3 times; its last result is",
+    ),
+    "between two starts": ("activating", "12", "systemd has started it again 12 times"),
+    "still loading": ("active", "0", None),
+    "loading after one crash": ("activating", "2", None),
+    "no number": ("activating", "", None),
+}
+
+
+@pytest.mark.parametrize("case", TROUBLE)
+def test_a_server_that_will_not_be_ready_by_waiting_is_told(case: str) -> None:
+    state, times, told = TROUBLE[case]
+    device = Device(service=f"NRestarts={times}\nResult=exit-code\nExecMainStatus=1\n")
+    device.units["edgewright-runtime-a.service"] = state
+    have = reader.read(device, WANT, silent)
+    if told is None:
+        assert have["trouble"] is None
+    else:
+        assert told in have["trouble"]
+    # A sentence and no item: what differs is told as before.
+    assert {each.item for each in runtime.drift(have, WANT)} >= {"ready"}
+    assert "trouble" not in {each.item for each in runtime.drift(have, WANT)}
+
+
+def test_a_server_that_answers_is_not_asked_for_its_past() -> None:
+    device = Device(service="NRestarts=99\n")
+    assert reader.read(device, WANT, ask)["trouble"] is None
+    assert sum(each.startswith("systemctl") for each in device.ran) == 1

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,8 @@ from ansible_collections.edgewright.factory.plugins.plugin_utils.side_by_side im
     as_wanted,
     waiting,
 )
+
+from edgewright.errors import EdgewrightError
 
 TOLD: dict[str, tuple[dict[str, Any], bool]] = {
     "no drift": ({"msg": "well", "drifted": []}, True),
@@ -46,6 +49,7 @@ class Task:
 
     def __init__(self, timeout: int = 0) -> None:
         self.timeout, self.connection, self.play, self.action = timeout, "ssh", None, "fleet_state"
+        self.args: dict[str, Any] = {"lock": "/computed/for/one"}
 
     _parent = None
 
@@ -53,10 +57,10 @@ class Task:
         return Task(self.timeout)
 
 
-def together(manager: Manager, timeout: int = 0) -> Together:
+def together(manager: Manager, timeout: int = 0, task: Task | None = None) -> Together:
     context = SimpleNamespace(password=None, become_pass=None, connection_lockfd=None)
     action: Any = SimpleNamespace(
-        _task=Task(timeout), _play_context=context, _loader=None, _shared_loader_obj=None
+        _task=task or Task(timeout), _play_context=context, _loader=None, _shared_loader_obj=None
     )
     hostvars = SimpleNamespace(
         _variable_manager=manager, _inventory=SimpleNamespace(get_host=lambda name: name)
@@ -124,3 +128,46 @@ def _no_such(name: str) -> Any:
 def test_waiting_does_nothing_in_a_worker_of_one_host() -> None:
     with waiting():
         pass  # a lock that nobody holds would be given back, which raises
+
+
+SCRIPTS = {"slow": "exec sleep 60", "quick": "exit 3", "twice": "exec sleep 0.4"}
+
+
+def test_a_device_without_an_answer_in_time_is_given_up_and_the_others_are_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With real processes: one that would go on for a minute, one that ends, one that is asked twice."""
+
+    class Executor:
+        def __init__(self, host: str, *_: Any) -> None:
+            self.host = host
+
+        def run(self) -> dict[str, Any]:
+            try:
+                for _ in range(2 if self.host == "twice" else 1):
+                    with waiting():
+                        argv = ["/bin/sh", "-c", SCRIPTS[self.host]]
+                        status = subprocess.run(argv, check=False).returncode
+            except EdgewrightError as error:
+                return {"failed": True, "msg": str(error)}
+            return {"status": status}
+
+    monkeypatch.setattr(side_by_side, "TaskExecutor", Executor)
+    monkeypatch.setattr(side_by_side, "TaskContext", None)
+    monkeypatch.setattr(side_by_side, "PlayContext", lambda **_: None)
+    monkeypatch.setattr(side_by_side.context, "CLIARGS", {"forks": 1})
+    made = together(Manager(slow={}, quick={}, twice={}))
+    results = made.run("device_state", {}, ["slow", "quick", "twice"], limit_s=0.6)
+    assert results["slow"]["failed"]
+    assert "slow: it gave no answer within 0.6 seconds, and was given up" in results["slow"]["msg"]
+    assert results["quick"] == {"status": 3}  # in the same thread, after the one that was given up
+    assert results["twice"]["failed"]  # the limit is for all that a device is asked
+
+
+def test_each_host_computes_the_options_of_its_own_variables() -> None:
+    task = Task()
+    task._ds = {"name": "Read", "fleet_state": {"lock": "{{ dir }}/lock.yml"}}  # type: ignore[attr-defined]
+    made = together(Manager(), task=task)
+    assert made.given("lock", "areas") == {"lock": "{{ dir }}/lock.yml"}
+    task._ds = {"name": "Read", "action": "fleet_state"}  # type: ignore[attr-defined]
+    assert together(Manager(), task=task).given("lock") == {"lock": "/computed/for/one"}
