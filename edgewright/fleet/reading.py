@@ -21,6 +21,7 @@ from typing import Any
 
 from edgewright.device.drift import Drift
 from edgewright.errors import EdgewrightError, InputError
+from edgewright.fleet.ways import os_of, skipped
 from edgewright.paths import collection_root
 
 __all__ = ["OUTCOMES", "Reading", "cause", "exit_code", "from_event", "read_devices"]
@@ -47,6 +48,8 @@ class Reading:
         profile: its hardware profile; empty where that is not known.
         stored: digests of images that the device holds though it does not run them, as far as it was asked.
         state_dir: the site's state on the controller; empty where that is not known.
+        os: the OS that it is to have; empty where that is not known.
+        skipped: items that it cannot show, as `area.item`, each with the reason.
     """
 
     host: str
@@ -57,6 +60,8 @@ class Reading:
     profile: str = ""
     stored: tuple[str, ...] = ()
     state_dir: str = ""
+    os: str = ""
+    skipped: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def state(self) -> str:
@@ -73,6 +78,8 @@ class Reading:
             "message": self.message,
             "lock": self.lock,
             "profile": self.profile,
+            "os": self.os,
+            "skipped": dict(self.skipped),
             "drift": [drift.as_dict() for drift in self.drift],
         }
 
@@ -129,6 +136,7 @@ def from_event(event: Mapping[str, Any]) -> Reading | None:
     if kind == "runner_on_failed":
         return Reading(host, "failed", message=message)
     if kind == "runner_on_ok" and "drift" in result:
+        want = result.get("want") or {}
         return Reading(
             host,
             "read",
@@ -136,6 +144,8 @@ def from_event(event: Mapping[str, Any]) -> Reading | None:
             lock=str(result.get("lock") or ""),
             profile=str(result.get("profile") or ""),
             state_dir=str(result.get("state_dir") or ""),
+            os=os_of(want) if want else "",
+            skipped=skipped(want),
             stored=tuple(
                 str(reference).rpartition("@")[2]
                 for reference in ((result.get("have") or {}).get("runtime") or {}).get("stored") or ()

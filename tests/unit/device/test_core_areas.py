@@ -157,6 +157,28 @@ def test_drift_is_named(case: str) -> None:
     assert all(drift.why for drift in found)
 
 
+REMOVED = 'Remove quota group "edgert" at 2026-11-21T20:11:56Z (change 8 of snapd)'
+QUOTAS: dict[str, tuple[dict[str, Any], str]] = {
+    "removed, and snapd knows": (
+        {"quota": None, "quota_change": REMOVED},
+        f"{REMOVED}: snapd has no such quota group",
+    ),
+    "gone, and nobody knows": ({"quota": None}, "snapd has no such quota group"),
+    "with other CPUs": ({"quota": {"cpus": "1"}}, "snapd has no quota group with these CPUs"),
+}
+
+
+@pytest.mark.parametrize("case", QUOTAS)
+def test_a_quota_group_that_changed_is_named_with_its_cause(case: str) -> None:
+    changes, words = QUOTAS[case]
+    want = _want()
+    have = _have(want)
+    have["isolation"] |= changes
+    (drift,) = drift_all(have, want)
+    assert f"{drift.area}.{drift.item}" == "isolation.quota"
+    assert drift.why.startswith(words)
+
+
 def test_a_newer_snapd_is_asked_for_its_stores_access() -> None:
     want = _want()
     have = _have(want, depot_client__store_access=None)
