@@ -181,6 +181,11 @@ def test_the_devices_own_watch_knows_what_each_area_means(area: Area) -> None:
     assert set(why) & set(_want()[area.name]), "an item without a meaning has a cause without its consequence"
 
 
+def test_a_watch_that_is_not_wanted_leaves_no_metrics_in_the_oss_own_place() -> None:
+    at = _want(drift_watch_period_s=0)["drift_watch"]["at"]
+    assert at["metrics"] == f"{places('ubuntu_core').textfiles}/edgewright_drift_watch.prom"
+
+
 REMOVED = 'Remove quota group "edgert" at 2026-11-21T20:11:56Z (change 8 of snapd)'
 QUOTAS: dict[str, tuple[dict[str, Any], str]] = {
     "removed, and snapd knows": (
