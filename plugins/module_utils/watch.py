@@ -127,13 +127,21 @@ class _Answering(System):
     def __init__(self, system: System) -> None:
         self.read, self.read_bytes = system.read, system.read_bytes  # type: ignore[method-assign]
         self.listdir, self.stat = system.listdir, system.stat  # type: ignore[method-assign]
-        self._run = system.run
+        self.feed, self.fingerprint = system.feed, system.fingerprint  # type: ignore[method-assign]
+        self._run, self._snapd = system.run, system.snapd
 
     def run(self, argv: List[str], timeout_s: float = 30.0) -> Result:
         done = self._run(argv, timeout_s)
         if done.rc == NO_ANSWER:
             raise TimeoutError("%s: %s" % (" ".join(argv[:3]), done.err))
         return done
+
+    def snapd(self, path: str) -> Any:
+        answer = self._snapd(path)
+        # A snapd that knows nothing of what it was asked still says what it is.
+        if answer is None and self._snapd("/v2/system-info") is None:
+            raise TimeoutError("snapd does not answer (%s)" % path)
+        return answer
 
 
 def look(system: System, kept: Mapping[str, Any]) -> Dict[str, Any]:

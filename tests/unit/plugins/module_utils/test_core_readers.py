@@ -24,7 +24,7 @@ from ansible_collections.edgewright.factory.plugins.module_utils import (
     watch,
 )
 from ansible_collections.edgewright.factory.plugins.module_utils.runtime import Answer
-from ansible_collections.edgewright.factory.plugins.module_utils.system import LocalSystem
+from ansible_collections.edgewright.factory.plugins.module_utils.system import LocalSystem, System
 
 from edgewright.device.areas import AREAS, want_all
 from tests.unit.device.core_inputs import PROFILE, VARIABLES, lock
@@ -260,6 +260,37 @@ def test_the_devices_own_watch_tells_why_the_quota_group_is_gone() -> None:
     assert found["quota.cpus"].startswith("nothing, accepted was 2-3: snapd has no quota group")
     assert "quota" not in found, "each part of it is told, and not the whole besides"
     assert found["quota_change"].startswith('Remove quota group "edgert" at 2026-11-21T20:11:56Z')
+
+
+def _look(answers: dict[str, Any]) -> dict[str, Any]:
+    wants = {area: wanted for area, wanted in _want().items() if area != "drift_watch"}
+    report: dict[str, Any] = watch.look(MadeSystem({}, answers=answers), {"want": wants})
+    return report
+
+
+def test_the_devices_own_watch_reads_every_area() -> None:
+    report = _look({"/v2/system-info": {"version": "2.57.6"}})
+    assert (report["success"], report["errors"]) == (True, [])
+    assert set(report["items"]) == set(_want()) - {"drift_watch"}
+
+
+def test_a_snapd_that_does_not_answer_is_no_finding() -> None:
+    report = _look({})
+    assert not report["success"]
+    assert any(
+        "isolation: TimeoutError: snapd does not answer (/v2/quotas/edgert)" in line
+        for line in report["errors"]
+    )
+    assert not any(each["area"] == "isolation" for each in report["drift"])
+
+
+def test_the_watch_stands_for_the_whole_of_a_system() -> None:
+    """What its readers may ask, and it did not hand on, would leave the watch blind."""
+    asked = {name for name, value in vars(System).items() if callable(value) and not name.startswith("_")}
+    system = watch._Answering(MadeSystem({}, answers={"/v2/system-info": {}}))
+    blind = {name for name in asked if getattr(getattr(system, name), "__func__", None) is vars(System)[name]}
+    assert asked >= {"read", "run", "snapd", "fingerprint"}
+    assert not blind
 
 
 def test_the_drop_in_stands_for_the_slice_until_snapd_writes_it() -> None:
