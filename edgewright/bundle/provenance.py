@@ -31,6 +31,7 @@ from edgewright.errors import IntegrityError
 from edgewright.modules.parts import Shipped, module_entries
 from edgewright.release.documents import LOCK_FILE, RELEASE_FILE
 from edgewright.release.ocitar import canonical_json
+from edgewright.snaps.components import carried
 
 __all__ = ["BUILD_TYPE", "PREDICATE_TYPE", "sign_statement", "statement", "verify_statement"]
 
@@ -184,8 +185,9 @@ def _dependencies(lock: Mapping[str, Any], shipped: Mapping[str, Shipped]) -> li
     debs += [deb for entry in module_entries(lock) for deb in entry["debs"]]
     wheels = [wheel for part in targets for wheel in part["python"]["wheels"]]
     wheels += [image["wheel"] for image in lock["images"] if "wheel" in image]
-    snaps = lock.get("snaps", [])
+    snaps = list(carried(lock))
     snaps = [*snaps, *(snap["assertions"] for snap in snaps if "assertions" in snap)]
+    snaps += [each["assertions"] for each in lock.get("validation_sets", [])]
     for entry in [*debs, *wheels, *lock.get("files", []), *snaps]:
         name = entry.get("filename") or entry["name"]
         found[name, entry["sha256"]] = _resource(name, entry["sha256"], entry.get("url", ""))

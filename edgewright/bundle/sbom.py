@@ -43,6 +43,7 @@ from edgewright.errors import EdgewrightError
 from edgewright.modules.parts import Shipped, module_entries
 from edgewright.release.supplied import SCHEME, is_supplied
 from edgewright.release.wheels import normal_name
+from edgewright.snaps.components import carried
 from edgewright.snaps.release import image_debs, snap_debs
 
 __all__ = ["SPEC_VERSION", "make_sbom", "validate_sbom"]
@@ -199,7 +200,7 @@ def _fill(  # noqa: PLR0917 - what a bill is filled from
     }
     for entry in module_entries(lock):
         components[entry["filename"]] = _modules(_as_shipped(entry, shipped.get(entry["filename"])))
-    components |= {f"snap:{entry['name']}": _snap(entry) for entry in lock.get("snaps", [])}
+    components |= {f"snap:{entry['name']}": _snap(entry) for entry in carried(lock)}
     images = [_image(image) for image in lock["images"]]
     for component in [*components.values(), *images]:
         bom.add(component)

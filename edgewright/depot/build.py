@@ -30,6 +30,7 @@ from edgewright.modules.parts import module_entries
 from edgewright.modules.ship import mok_file, with_modules
 from edgewright.release.documents import load_lock, load_release
 from edgewright.release.lock import ensure_images, fetch_sources, stale_images
+from edgewright.snaps.components import carried
 from edgewright.snaps.depot import snaps_tree
 
 __all__ = ["BuildResult", "build_depot", "exchange", "make_tree", "verify_depot"]
@@ -215,8 +216,9 @@ def _drop_damaged(lock: Mapping[str, Any], store: BlobStore) -> None:
         *(entry["sha256"] for entry in lock.get("files", [])),
         *(entry["sha256"] for entry in module_entries(lock)),
         *(deb["sha256"] for entry in module_entries(lock) for deb in entry["debs"]),
-        *(entry["sha256"] for entry in lock.get("snaps", [])),
+        *(entry["sha256"] for entry in carried(lock)),
         *(entry["assertions"]["sha256"] for entry in lock.get("snaps", []) if "assertions" in entry),
+        *(entry["assertions"]["sha256"] for entry in lock.get("validation_sets", [])),
     ]
     for image in lock["images"]:
         manifest = image["digest"].removeprefix("sha256:")

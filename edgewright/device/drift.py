@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-__all__ = ["Drift", "Have", "Want", "compare"]
+__all__ = ["Drift", "Have", "Want", "compare", "file_drift"]
 
 Have = Mapping[str, Any]
 Want = Mapping[str, Any]
@@ -62,3 +62,23 @@ def compare(
         for item, sentence in why.items()
         if have.get(item) != want.get(item)
     ]
+
+
+def file_drift(area: str, have: Have, want: Want) -> list[Drift]:
+    """Compare the texts of `files`.
+
+    Args:
+        area: name of the area.
+        have: `files` as read, path to text; a missing file counts as None.
+        want: `files` as desired.
+
+    Returns:
+        One drift, called `files.PATH`, for each that is missing or holds another text.
+    """
+    found = []
+    files = have.get("files") or {}
+    for path, text in want.get("files", {}).items():
+        if files.get(path) != text:
+            state = "is missing" if files.get(path) is None else "was changed, or is of another release"
+            found.append(Drift(area, f"files.{path}", files.get(path), text, f"{path} {state}"))
+    return found

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgewright.device import nvidia_files as files
-from edgewright.device.drift import Drift, Have, Want
+from edgewright.device.drift import Drift, Have, Want, file_drift
 from edgewright.device.nvidia_facts import check_chosen, dropped, known_l4t, l4t_is_known, same_version
 from edgewright.device.nvidia_gpus import known_gpus, mig_layout
 from edgewright.device.nvidia_stack import OURS, PATTERNS, Stack, locked_stack
@@ -246,13 +246,8 @@ def drift(have: Have, want: Want) -> list[Drift]:
     """
     if not want:
         return []
-    found = []
+    found = file_drift(AREA, have, want)
     boot = _boot_is_due(have, want)
-    for path, text in want["files"].items():
-        got = (have.get("files") or {}).get(path)
-        if got != text:
-            state = "is missing" if got is None else "was changed, or is of another release"
-            found.append(Drift(AREA, f"files.{path}", got, text, f"{path} {state}"))
     for item, why in _WHY.items():
         if item in want and not _same(item, have.get(item), want[item]):
             reboot = (boot and item in _BY_BOOT) or _needs_boot(item, have, want)

@@ -14,7 +14,7 @@ from edgewright.device.nvidia_gpus import known_gpus
 from edgewright.errors import InputError
 from edgewright.release.stack.facts import Row, load_facts
 
-__all__ = ["check_chosen", "dropped", "known_l4t", "l4t_is_known", "same_version"]
+__all__ = ["check_branch", "check_chosen", "dropped", "known_l4t", "l4t_is_known", "same_version"]
 
 # Item to the kind of fact and the key that names its version.
 _NAMED = {
@@ -81,12 +81,27 @@ def check_chosen(chosen: Mapping[str, str], gpu_model: str, tegra: bool, where: 
                 f" (known: {', '.join(known_l4t())}); {again}"
             )
         return
-    branch = _dropped(gpu_model, chosen.get("driver", ""))
+    check_branch(chosen.get("driver", ""), gpu_model, where, "want driver<{} in release.yml and lock again")
+
+
+def check_branch(driver: str, gpu_model: str, where: str, hint: str) -> None:
+    """Refuse a driver that dropped the GPU.
+
+    Args:
+        driver: its version, or its branch alone.
+        gpu_model: the GPU of the hardware profile.
+        where: what wants it, the message's first words.
+        hint: what to do, the message's last; `{}` in it becomes the first branch that is too new.
+
+    Raises:
+        InputError: it did.
+    """
+    branch = _dropped(gpu_model, driver)
     if branch is not None:
         last, row = branch
         raise InputError(
-            f"{where}: wants driver {chosen['driver']} for GPU {gpu_model}, which drivers after branch {last}"
-            f" no longer drive ({row.told}); want driver<{last + 1} in release.yml and lock again"
+            f"{where}: wants driver {driver} for GPU {gpu_model}, which drivers after branch {last}"
+            f" no longer drive ({row.told}); {hint.format(last + 1)}"
         )
 
 

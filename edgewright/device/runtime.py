@@ -30,7 +30,7 @@ from typing import Any
 
 from edgewright.device import depot_client, identity
 from edgewright.device.cpulist import format_cpus
-from edgewright.device.drift import Drift, Have, Want, compare
+from edgewright.device.drift import Drift, Have, Want, compare, file_drift
 from edgewright.device.runtime_files import (
     FrontendText,
     UnitText,
@@ -47,7 +47,6 @@ __all__ = [
     "PACKAGES",
     "Serving",
     "drift",
-    "file_drift",
     "locked_images",
     "package_versions",
     "serving",
@@ -222,18 +221,7 @@ def drift(have: Have, want: Want) -> list[Drift]:
     why = dict(_WHY)
     if want["cpus"] is None:
         del why["cpus"]
-    return file_drift(have, want) + compare(AREA, have, want, why)
-
-
-def file_drift(have: Have, want: Want) -> list[Drift]:
-    """The files whose text is not as wanted."""
-    found = []
-    files = have.get("files") or {}
-    for path, text in want["files"].items():
-        if files.get(path) != text:
-            state = "is missing" if files.get(path) is None else "was changed, or is of another release"
-            found.append(Drift(AREA, f"files.{path}", files.get(path), text, f"{path} {state}"))
-    return found
+    return file_drift(AREA, have, want) + compare(AREA, have, want, why)
 
 
 def locked_images(lock: Mapping[str, Any]) -> tuple[Mapping[str, Any], dict[str, Mapping[str, Any]]]:

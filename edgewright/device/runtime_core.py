@@ -17,6 +17,7 @@ each model, shared through the content interface. Items of `have` and `want`:
     ready        whether the server says so on its socket
     health       what the snap's own check told snapd last
     frontend     {config, certificate_current, status}: the front end as a client of it sees it
+    validation_sets  where the release names some: `edgewright.device.validation_sets`
 
 `want` has `at` more: where the probe looks, and what the role installs and from where.
 """
@@ -26,9 +27,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from edgewright.device import depot_client, isolation_core, runtime
+from edgewright.device import depot_client, isolation_core, runtime, validation_sets
 from edgewright.device.cpulist import format_cpus
-from edgewright.device.drift import Drift, Have, Want, compare
+from edgewright.device.drift import Drift, Have, Want, compare, file_drift
 from edgewright.device.places import UBUNTU_CORE, places
 from edgewright.device.runtime_files import FrontendText, snap_environment, snap_frontend_text
 from edgewright.device.topology import chosen_cpus
@@ -100,6 +101,7 @@ def want(variables: Mapping[str, Any], profile: Mapping[str, Any], lock: Mapping
         "ready": True,
         "health": "okay",
         "frontend": {"config": name, "certificate_current": True, "status": 200},
+        **validation_sets.want(lock),
         "at": {
             "snap": RUNTIME_SNAP,
             "server": SERVER,
@@ -112,6 +114,7 @@ def want(variables: Mapping[str, Any], profile: Mapping[str, Any], lock: Mapping
             "staging": f"{where.own}/staging",
             "install": [_installed(snap) for snap in snaps],
             "connect": connect,
+            "validation_sets": validation_sets.files(lock),
         },
     }
 
@@ -170,4 +173,5 @@ def drift(have: Have, want: Want) -> list[Drift]:
     why = dict(_WHY)
     if want["cpus"] is None:
         del why["cpus"], why["grouped"]
-    return [*found, *runtime.file_drift(have, want), *compare(AREA, have, want, why)]
+    found += validation_sets.drift(AREA, have, want)
+    return [*found, *file_drift(AREA, have, want), *compare(AREA, have, want, why)]

@@ -43,6 +43,9 @@ _WISHES: Sequence[tuple[str, str, str]] = (
     ("account", "none", "free_image"),
 )
 
+_TOLD: Sequence[str] = ("drift", "power_cut", "site_updates")
+"""Questions that nobody asks for and everybody should read: they are shown, and weigh nothing."""
+
 _COLUMN = 46
 
 
@@ -90,9 +93,9 @@ class Needs:
 
     def demands(self) -> list[str]:
         """Topics that a system must answer with yes."""
-        found = ["offline"]
+        found = ["offline", "journey"]
         if self.real_time:
-            found += ["isolation"]
+            found += ["isolation", "wakeup"]
         if self.gpu == "none":
             return [*found, *(["rt_kernel"] if self.real_time else [])]
         if self.gpu == "tegra":
@@ -130,7 +133,7 @@ class Advice:
 
     Attributes:
         needs: What was asked.
-        topics: The questions that counted, in the table's order.
+        topics: The questions that counted, and those that everybody should read, in the table's order.
         rows: Their facts, by topic and system.
         judged: Each system.
         recommended: The system; None where none can be.
@@ -182,7 +185,7 @@ def advise(needs: Needs, facts: OsFacts) -> Advice:
     """
     demands, wishes = needs.demands(), needs.wishes()
     judged = tuple(_judge(os, demands, wishes, needs, facts) for os in SYSTEMS)
-    topics = tuple(topic for topic in TOPICS if topic in demands or topic in wishes)
+    topics = tuple(topic for topic in TOPICS if topic in demands or topic in wishes or topic in _TOLD)
     recommended, reasons = _recommend(judged, needs)
     return Advice(needs, topics, facts.rows, judged, recommended, tuple(reasons))
 

@@ -30,6 +30,7 @@ __all__ = [
     "OsRow",
     "carried_os_facts",
     "load_os_facts",
+    "rules_of",
 ]
 
 SCHEMA = "edgewright.os-facts/v1"
@@ -42,6 +43,7 @@ TOPICS: Mapping[str, str] = {
     "rt_kernel": "a PREEMPT_RT kernel",
     "rt_image": "an image with that kernel without a store of one's own",
     "isolation": "CPUs set apart",
+    "wakeup": "an intent's bound on wake-up is measured on the device",
     "nvidia": "an NVIDIA card, generic kernel",
     "nvidia_rt": "an NVIDIA card, PREEMPT_RT kernel",
     "jetson": "a Jetson",
@@ -53,6 +55,10 @@ TOPICS: Mapping[str, str] = {
     "kernel_by_site": "the site may change the kernel",
     "kernel_by_brand": "only the brand may change the kernel",
     "offline": "works with no network",
+    "journey": "from bare to an accepted record, in one run",
+    "drift": "what is changed behind our back is found and mended",
+    "power_cut": "power lost during an update leaves a device that the next run finishes",
+    "site_updates": "only the site updates; nothing else is asked",
     "free_image": "an image without an account at a store",
 }
 """The questions, in the order of the table, and what each asks for."""
@@ -60,33 +66,46 @@ TOPICS: Mapping[str, str] = {
 ANSWERS = ("yes", "no", "waiver", "unknown")
 
 _TEXT = {"type": "string", "minLength": 1}
-_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "additionalProperties": False,
-    "required": ["schema", "sources", "rows"],
-    "properties": {
-        "schema": {"const": SCHEMA},
-        "sources": {"type": "object", "minProperties": 1, "additionalProperties": _TEXT},
-        "rows": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "additionalProperties": False,
-                "required": ["topic", "os", "answer", "says", "basis", "source", "date", "verified"],
-                "properties": {
-                    "topic": {"enum": list(TOPICS)},
-                    "os": {"enum": list(SYSTEMS)},
-                    "answer": {"enum": list(ANSWERS)},
-                    "says": _TEXT,
-                    "basis": {"enum": ["measured", "published"]},
-                    "source": _TEXT,
-                    "date": {"type": "string", "pattern": r"^\d{4}-\d{2}-\d{2}$"},
-                    "verified": {"type": "boolean"},
-                },
-            },
+
+
+def rules_of(schema: str, row: Mapping[str, Any]) -> dict[str, Any]:
+    """The JSON schema of a file of facts: its `sources` by name, and `rows` that each have source and day.
+
+    Args:
+        schema: What the file's key `schema` says.
+        row: What each row has beside `source`, `date` and `verified`; all of it needed.
+    """
+    of_row = {
+        **row,
+        "source": _TEXT,
+        "date": {"type": "string", "pattern": r"^\d{4}-\d{2}-\d{2}$"},
+        "verified": {"type": "boolean"},
+    }
+    rows = {
+        "type": "array",
+        "minItems": 1,
+        "items": {
+            "type": "object",
+            "additionalProperties": False,
+            "required": list(of_row),
+            "properties": of_row,
         },
+    }
+    sources = {"type": "object", "minProperties": 1, "additionalProperties": _TEXT}
+    keys = {"schema": {"const": schema}, "sources": sources, "rows": rows}
+    return {"type": "object", "additionalProperties": False, "required": list(keys), "properties": keys}
+
+
+_SCHEMA = rules_of(
+    SCHEMA,
+    {
+        "topic": {"enum": list(TOPICS)},
+        "os": {"enum": list(SYSTEMS)},
+        "answer": {"enum": list(ANSWERS)},
+        "says": _TEXT,
+        "basis": {"enum": ["measured", "published"]},
     },
-}
+)
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ def pack(program: Path, plan: Mapping[str, Any], labels: list[str], to: Path) ->
     """Write the program for the device.
 
     Args:
-        program: the measuring program's source.
+        program: the measuring program's source; Python files beside it are parts of it.
         plan: what to measure; goes along as `plan.json`, with the tensors' `shapes`.
         labels: texts, drawn and turned into tensors here.
         to: file to write.
@@ -65,6 +65,9 @@ def pack(program: Path, plan: Mapping[str, Any], labels: list[str], to: Path) ->
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         _add(archive, "__main__.py", program.read_bytes())
+        for part in sorted(program.parent.glob("*.py")):
+            if part != program:
+                _add(archive, part.name, part.read_bytes())
         shapes = [list(tensor.shape) for tensor in tensors]
         _add(archive, "plan.json", json.dumps({**plan, "shapes": shapes}, sort_keys=True).encode())
         for number, tensor in enumerate(tensors):

@@ -14,6 +14,7 @@ from typing import Any
 
 from edgewright.depot.progress import human_bytes
 from edgewright.release.stack.differs import StackChange, stack_changes
+from edgewright.snaps.components import carried
 
 __all__ = ["Change", "LockDiff", "diff_locks"]
 
@@ -26,6 +27,7 @@ _KINDS = {
     "modules": "package of kernel modules",
     "modules deb": "package that modules are built with",
     "snap": "snap",
+    "validation set": "validation set",
 }
 """Kinds of entries in the order in which they are told, and one of them in words."""
 
@@ -214,8 +216,13 @@ def _entries(lock: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str, str], Si
             yield (target, "wheel", f"{image['wheel']['name']} of {image['name']}"), _side(image["wheel"])
     for entry in lock.get("files", []):
         yield ("", "file", entry["name"]), _side(entry)
-    for entry in lock.get("snaps", []):
+    for entry in carried(lock):
         yield ("", "snap", entry["name"]), _side({**entry, "version": entry.get("revision", entry["grade"])})
+    for entry in lock.get("validation_sets", []):
+        yield (
+            ("", "validation set", entry["name"]),
+            _side({**entry["assertions"], "version": entry["sequence"]}),
+        )
 
 
 def _packages(target: str, part: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str, str], Side]]:

@@ -16,7 +16,7 @@ from edgewright.modules.parts import check_wishes
 from edgewright.release.licences import date_fault, expression_fault, forbidden, waivers, words_forbid
 from edgewright.release.stack.universe import NUMBERS, WORDS
 from edgewright.release.stack.version import Want
-from edgewright.snaps.release import check_release_snaps
+from edgewright.snaps.release import check_release_sets, check_release_snaps
 
 __all__ = ["Complaint", "check_release"]
 
@@ -42,7 +42,9 @@ def check_release(release: Mapping[str, Any]) -> list[Complaint]:
         *check_release_snaps(
             release.get("snaps", []), [entry["model"] for entry in release["images"]["models"]]
         ),
-        *_snap_paths(release.get("snaps", [])),
+        *_assertion_paths("snaps", release.get("snaps", [])),
+        *check_release_sets(release.get("validation_sets", []), release.get("snaps", [])),
+        *_assertion_paths("validation_sets", release.get("validation_sets", [])),
         *_names(release),
         *_licences(release),
         *_dates(release),
@@ -145,11 +147,13 @@ def _images(release: Mapping[str, Any]) -> Iterator[Complaint]:
             yield from _path((*here, "path"), source["path"])
 
 
-def _snap_paths(snaps: list[Mapping[str, Any]]) -> Iterator[Complaint]:
-    for number, snap in enumerate(snaps):
+def _assertion_paths(where: str, entries: list[Mapping[str, Any]]) -> Iterator[Complaint]:
+    for number, entry in enumerate(entries):
         for key in ("path", "assertions"):
-            if key in snap:
-                yield from _path(("snaps", number, key), snap[key])
+            if key in entry:
+                yield from _path((where, number, key), entry[key])
+        for place, component in enumerate(entry.get("components", [])):
+            yield from _path((where, number, "components", place, "path"), component["path"])
 
 
 def _path(steps: Steps, path: str) -> Iterator[Complaint]:
@@ -170,6 +174,10 @@ def _names(release: Mapping[str, Any]) -> Iterator[Complaint]:
     listed: list[tuple[Steps, str, str]] = [
         *((("files", n), "file", entry["name"]) for n, entry in enumerate(release.get("files", []))),
         *((("snaps", n), "snap", entry["name"]) for n, entry in enumerate(release.get("snaps", []))),
+        *(
+            (("validation_sets", n), "validation set", entry["name"])
+            for n, entry in enumerate(release.get("validation_sets", []))
+        ),
         (("images", "runtime"), "image", images["runtime"]["name"]),
         *((("images", "models", n), "image", entry["name"]) for n, entry in enumerate(images["models"])),
         *(
@@ -199,6 +207,11 @@ def _licences(release: Mapping[str, Any]) -> Iterator[Complaint]:
     listed: list[tuple[Steps, Mapping[str, Any]]] = [
         *((("files", n), entry) for n, entry in enumerate(release.get("files", []))),
         *((("snaps", n), entry) for n, entry in enumerate(release.get("snaps", []))),
+        *(
+            (("snaps", n, "components", m), entry)
+            for n, snap in enumerate(release.get("snaps", []))
+            for m, entry in enumerate(snap.get("components", []))
+        ),
         *((("images", "models", n), entry) for n, entry in enumerate(images["models"])),
         *((("images", "extra", n), entry) for n, entry in enumerate(images.get("extra", []))),
     ]

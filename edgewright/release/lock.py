@@ -54,6 +54,7 @@ from edgewright.release.wheels import fetch_wheels
 from edgewright.snaps.built import restore_built, with_built
 from edgewright.snaps.inputs import restore_snaps
 from edgewright.snaps.release import image_debs
+from edgewright.snaps.setfiles import restore_sets
 
 __all__ = ["LockResult", "build_images", "ensure_images", "fetch_sources", "lock_release", "stale_images"]
 
@@ -272,7 +273,9 @@ def _ensure_images(
     lock: Mapping[str, Any], release: Mapping[str, Any], release_dir: Path, store: BlobStore
 ) -> None:
     restore_files(lock.get("files", []), release_dir, store)
-    restore_snaps(lock.get("snaps", []), release_dir, store, datetime.datetime.now(datetime.UTC))
+    now, snaps = datetime.datetime.now(datetime.UTC), lock.get("snaps", [])
+    restore_snaps(snaps, release_dir, store, now)
+    restore_sets(lock.get("validation_sets", []), snaps, release_dir, store, now)
     missing = [entry for entry in lock["images"] if image_blobs(entry["digest"], store) is None]
     for entry in missing:
         if entry["role"] == "extra":

@@ -29,6 +29,7 @@ from edgewright.release.targets import (
 from edgewright.release.wheels import normal_name, resolve_wheels
 from edgewright.release.yamlmarks import Marked
 from edgewright.snaps.inputs import lock_snaps
+from edgewright.snaps.setfiles import lock_sets
 
 __all__ = ["Only", "find_only", "resolve"]
 
@@ -63,6 +64,7 @@ def find_only(word: str, lock: Mapping[str, Any], release: Mapping[str, Any]) ->
         | {entry["name"] for entry in [*images["models"], *images.get("extra", [])]},
         "file": {entry["name"] for entry in release.get("files", [])},
         "snap": {entry["name"] for entry in release.get("snaps", [])},
+        "validation-set": {entry["name"] for entry in release.get("validation_sets", [])},
     }
     kind, _, name = word.rpartition(":")
     found = [
@@ -143,9 +145,13 @@ def resolve(
     }
     if files:
         lock["files"] = files
-    snaps = lock_snaps(marked, release_dir, store, datetime.now(UTC))
+    now = datetime.now(UTC)
+    snaps = lock_snaps(marked, release_dir, store, now)
     if snaps:
         lock["snaps"] = snaps
+    sets = lock_sets(marked, snaps, release_dir, store, now)
+    if sets:
+        lock["validation_sets"] = sets
     if parts[1:]:
         lock["targets"] = sorted(parts[1:], key=lambda part: (part["os"]["suite"], part["os"]["arch"]))
     return lock

@@ -100,6 +100,6 @@ def assertion_service(assertions: Iterable[Assertion]) -> Iterator[AssertionServ
 def _path(each: Assertion) -> str:
     """The path under which a store has an assertion: its primary key, without what may be left out."""
     key = [each.text(name) for name in PRIMARY_KEYS[each.type]]
-    if each.type == "snap-revision" and key[-1] == _DEFAULT_PROVENANCE:
+    if PRIMARY_KEYS[each.type][-1] == "provenance" and key[-1] == _DEFAULT_PROVENANCE:
         key.pop()
     return _PREFIX + "/".join([each.type, *(urllib.parse.quote(part, safe="") for part in key)])

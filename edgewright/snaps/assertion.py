@@ -54,13 +54,18 @@ PRIMARY_KEYS: Mapping[str, tuple[str, ...]] = {
     "snap-build": ("snap-sha3-384",),
     "snap-declaration": ("series", "snap-id"),
     "snap-developer": ("snap-id", "publisher-id"),
+    "snap-resource-pair": ("snap-id", "resource-name", "resource-revision", "snap-revision", "provenance"),
+    "snap-resource-revision": ("snap-id", "resource-name", "resource-sha3-384", "provenance"),
     "snap-revision": ("snap-sha3-384", "provenance"),
     "store": ("store",),
     "system-user": ("brand-id", "email"),
     "validation": ("series", "snap-id", "approved-snap-id", "approved-snap-revision"),
     "validation-set": ("series", "account-id", "name", "sequence"),
 }
-"""What names an assertion of each type that may travel with snaps (asserts/asserts.go: AssertionType)."""
+"""What names an assertion of each type that may travel with snaps (asserts/asserts.go: AssertionType).
+
+Those of resources, which are a snap's components, came with a later snapd (2.67 has them for good).
+"""
 
 _DEFAULTS = {"provenance": "global-upload"}
 """Parts of a primary key that may be left out (snap/naming/provenance.go: DefaultProvenance)."""

@@ -24,20 +24,49 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Protocol
 
 from edgewright.snaps.assertion import Assertion
 from edgewright.snaps.openpgp import PublicKey, read_public_key, verify
 from edgewright.snaps.refusal import SnapRefused
 from edgewright.snaps.trusted import Roots
 
-__all__ = ["SERIES", "Asserted", "Believed", "Claim", "believe", "describe", "match"]
+__all__ = [
+    "SERIES",
+    "Asserted",
+    "Believed",
+    "Claim",
+    "FileClaim",
+    "believe",
+    "describe",
+    "match",
+    "moment",
+    "of_file",
+]
 
 SERIES = "16"
 """The series of all snaps (release/release.go: Series)."""
 
-_BY_TRUSTED_ONLY = ("account", "account-key", "snap-declaration", "snap-revision", "base-declaration")
+_OF_REVISIONS = ("snap-revision", "snap-resource-revision", "snap-resource-pair")
+_BY_TRUSTED_ONLY = ("account", "account-key", "snap-declaration", "base-declaration", *_OF_REVISIONS)
 _FETCH = "fetch it with `snap download`, whose .assert file has the whole chain"
 _TIME = re.compile(r"(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2})(?:\.(\d{1,9}))?(Z|[+-]\d{2}:\d{2})\Z", re.ASCII)
+
+
+class FileClaim(Protocol):
+    """A file as it is now, and the revision that a release says it is."""
+
+    @property
+    def sha3_384(self) -> str:
+        """Its digest, as assertions write it."""
+
+    @property
+    def size(self) -> int:
+        """Its bytes."""
+
+    @property
+    def revision(self) -> int:
+        """The release's."""
 
 
 @dataclass(frozen=True)
@@ -115,28 +144,7 @@ def match(claim: Claim, believed: Believed) -> Asserted:
     revisions = believed.of_type("snap-revision")
     if not revisions:
         raise SnapRefused("missing", f"{about}: its assertions hold no snap-revision; {_FETCH}")
-    revision = next((each for each in revisions if each.text("snap-sha3-384") == claim.sha3_384), None)
-    if revision is None:
-        spoken = ", ".join(sorted(each.text("snap-sha3-384") for each in revisions))
-        raise SnapRefused(
-            "changed",
-            f"{about}: expected the file whose sha3-384 is {spoken}, as its snap-revision says, got "
-            f"{claim.sha3_384}; the file was changed, or file and assertions are of different revisions: "
-            "download both again",
-        )
-    asserted = revision.number("snap-revision")
-    if asserted != claim.revision:
-        raise SnapRefused(
-            "revision",
-            f"{about}: the release says revision {claim.revision}, its snap-revision says {asserted}; "
-            "correct the release, or supply the file of that revision",
-        )
-    if revision.number("snap-size") != claim.size:
-        raise SnapRefused(
-            "size",
-            f"{about}: its snap-revision says {revision.number('snap-size')} bytes, the file has "
-            f"{claim.size}; download both again",
-        )
+    revision = of_file(claim, revisions, "snap", about)
     declaration = believed.found[("snap-declaration", SERIES, revision.text("snap-id"))]
     if declaration.text("snap-name") != claim.name:
         raise SnapRefused(
@@ -152,10 +160,47 @@ def match(claim: Claim, believed: Believed) -> Asserted:
     elif developer != publisher:
         raise SnapRefused(
             "developer",
-            f"{about}: revision {asserted} was uploaded by {_called(developer, believed)}, not by its "
+            f"{about}: revision {claim.revision} was uploaded by {_called(developer, believed)}, not by its "
             f"publisher {_called(publisher, believed)}; if that is meant, name the developer in the release",
         )
     return Asserted(revision.text("snap-id"), publisher, developer)
+
+
+def of_file(claim: FileClaim, assertions: Sequence[Assertion], word: str, about: str) -> Assertion:
+    """The assertion that speaks of a file, and of the revision that a release says.
+
+    Args:
+        claim: The file as it is, and the revision.
+        assertions: At least one, all of one type.
+        word: What their headers begin with: `snap`, or `resource` of a component.
+        about: A message's first words.
+
+    Raises:
+        SnapRefused: They speak of another file, revision or size.
+    """
+    kind = assertions[0].type
+    found = next((each for each in assertions if each.text(f"{word}-sha3-384") == claim.sha3_384), None)
+    if found is None:
+        spoken = ", ".join(sorted(each.text(f"{word}-sha3-384") for each in assertions))
+        raise SnapRefused(
+            "changed",
+            f"{about}: expected the file whose sha3-384 is {spoken}, as its {kind} says, got "
+            f"{claim.sha3_384}; the file was changed, or file and assertions are of different revisions: "
+            "download both again",
+        )
+    asserted, size = found.number(f"{word}-revision"), found.number(f"{word}-size")
+    if asserted != claim.revision:
+        raise SnapRefused(
+            "revision",
+            f"{about}: the release says revision {claim.revision}, its {kind} says {asserted}; correct the "
+            "release, or supply the file of that revision",
+        )
+    if size != claim.size:
+        raise SnapRefused(
+            "size",
+            f"{about}: its {kind} says {size} bytes, the file has {claim.size}; download both again",
+        )
+    return found
 
 
 def describe(believed: Believed, file: str, sha3_384: str, size: int) -> Claim:
@@ -278,7 +323,7 @@ def _signed(each: Assertion, keys: _Keys, roots: Roots, now: datetime) -> None:
             )
     if holder is None:
         return
-    since, until = _moment(holder, "since"), _moment(holder, "until") if "until" in holder.headers else None
+    since, until = moment(holder, "since"), moment(holder, "until") if "until" in holder.headers else None
     if until is not None and now >= until:
         raise SnapRefused(
             "expired",
@@ -286,11 +331,11 @@ def _signed(each: Assertion, keys: _Keys, roots: Roots, now: datetime) -> None:
             f"{now.astimezone(UTC):%F %T} UTC; {_FETCH}",
         )
     if "timestamp" in each.headers:
-        moment = _moment(each, "timestamp")
-        if moment < since or (until is not None and moment >= until):
+        signed = moment(each, "timestamp")
+        if signed < since or (until is not None and signed >= until):
             raise SnapRefused(
                 "expired",
-                f"checking {each.told}: it is of {moment:%F %T} UTC, outside the time of the key {key.id} "
+                f"checking {each.told}: it is of {signed:%F %T} UTC, outside the time of the key {key.id} "
                 f"that signed it, from {since:%F %T} UTC"
                 + (f" to {until:%F %T} UTC" if until else "")
                 + f"; {_FETCH}",
@@ -309,7 +354,7 @@ def _rests(each: Assertion, found: Mapping[tuple[str, ...], Assertion], roots: R
                 f"checking {each.told}: expected series {SERIES}, got {each.text('series')}; {_FETCH}",
             )
         needed = [("account", each.text("publisher-id"))]
-    elif each.type == "snap-revision":
+    elif each.type in _OF_REVISIONS:
         if each.text("provenance") != "global-upload":
             raise SnapRefused(
                 "authority",
@@ -342,8 +387,16 @@ def _called(account: str, believed: Believed) -> str:
     return f"{name} ({account})" if name and name != account else account
 
 
-def _moment(each: Assertion, name: str) -> datetime:
-    """A time as RFC 3339 writes it; parts of a second that Python can't hold are cut."""
+def moment(each: Assertion, name: str) -> datetime:
+    """A time of an assertion as RFC 3339 writes it; parts of a second that Python can't hold are cut.
+
+    Args:
+        each: The assertion.
+        name: Its header, such as `timestamp`.
+
+    Raises:
+        SnapRefused: It is none.
+    """
     text = each.text(name)
     parts = _TIME.match(text)
     try:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from edgewright.osadvice.components import of_nvidia
 from edgewright.snaps.spec import ImageSpec
 
 __all__ = ["write_checklist"]
@@ -48,6 +49,10 @@ def write_checklist(spec: ImageSpec, snaps: Mapping[str, Mapping[str, Any]], not
         expected = f"revision {entry['revision']}" if "revision" in entry else "revision x1, unasserted"
         expected = expected if entry else "not in the depot when this was written"
         lines += _step(f"{snap['name']} ({snap['type']})", f"snap list {snap['name']}", expected)
+        lines += _components(snap, entry)
+    for each in content.get("validation_sets", []):
+        named = f"{each['account']}/{each['name']}={each['sequence']}"
+        lines += _step(f"validation set {named}", "snap validate", f"`{each['mode']}`, `valid`")
     parameters = defaults.get("kernel_parameters", [])
     if parameters:
         joined = " ".join(parameters)
@@ -86,6 +91,19 @@ def _quota(quota: Mapping[str, Any] | None) -> list[str]:
         f"{quota['name']}`",
         f"  and `cat /sys/fs/cgroup/{slice_}/cpuset.cpus.effective`.",
     ]
+
+
+def _components(snap: Mapping[str, Any], entry: Mapping[str, Any]) -> list[str]:
+    """What a snap's components are read back by; snapd knows them from 2.67 on."""
+    have = {each["name"]: each["revision"] for each in entry.get("components", [])}
+    lines = []
+    for name, presence in snap.get("components", {}).items():
+        revision = f", revision {have[name]}" if name in have else ", not in the depot when this was written"
+        expected = f"`installed`{revision} ({presence})"
+        lines += _step(f"component {snap['name']}+{name}", f"snap components {snap['name']}", expected)
+    if of_nvidia(list(snap.get("components", {}))):
+        lines += _step("NVIDIA's driver", "cat /proc/driver/nvidia/version", "the branch of the components")
+    return lines
 
 
 def _step(what: str, command: str, expected: str) -> list[str]:

@@ -3,7 +3,9 @@
 
     snaps/index.json          schema edgewright.snaps/v1: the release's snaps, what each must be
     snaps/NAME_REVISION.snap  as the store published it
+    snaps/NAME+COMPONENT_REVISION.comp  a component of it, where the release names one
     snaps/NAME_REVISION.assert  account, account-key, snap-declaration, snap-revision: what `snap ack` takes
+    snaps/validation-set-NAME_SEQUENCE.assert  account, account-key, validation-set, where one is named
 
 The bundle's own signatures say that these are the bytes that the release's builder put there. The check here
 says more: that the store's publisher made each snap, by the assertions alone and up to snapd's own root key,
@@ -15,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
@@ -28,10 +30,13 @@ from edgewright.depot.trees import Linked, Tree
 from edgewright.errors import IntegrityError
 from edgewright.release.ocitar import canonical_json
 from edgewright.snaps.assertion import MAX_FILE_BYTES
+from edgewright.snaps.components import carried, full_name
 from edgewright.snaps.grade import DANGEROUS, notice
 from edgewright.snaps.inputs import Hashed, check_snap, hash_snap
 from edgewright.snaps.openpgp import encode_digest
 from edgewright.snaps.refusal import SnapRefused
+from edgewright.snaps.setfiles import INDEX_FIELDS, check_sets
+from edgewright.snaps.validation import PRESENCES
 
 if TYPE_CHECKING:
     from edgewright.bundle.verify import VerifiedBundle
@@ -50,7 +55,58 @@ _FIELDS = (
 )
 _TEXT = {"type": "string", "minLength": 1, "maxLength": 200}
 _FILE = {"type": "string", "pattern": r"^[a-z0-9][a-z0-9-]*_[a-z0-9]+\.(snap|assert)\Z"}
+_COMPONENT_FILE = {"type": "string", "pattern": r"^[a-z0-9][a-z0-9-]*\+[a-z0-9-]+_[1-9][0-9]*\.comp\Z"}
 _HEX = {"type": "string", "pattern": r"^[0-9a-f]{64}\Z"}
+_NUMBER = {"type": "integer", "minimum": 1}
+_ASSERTIONS: dict[str, Any] = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["filename", "sha256", "size"],
+    "properties": {
+        "filename": _FILE,
+        "sha256": _HEX,
+        "size": {"type": "integer", "minimum": 1, "maximum": MAX_FILE_BYTES},
+    },
+}
+_DIGEST = {"type": "string", "pattern": r"^[A-Za-z0-9_-]{64}\Z"}
+_COMPONENT_FIELDS = ("name", "revision", "filename", "size", "sha256", "sha3_384")
+_COMPONENT: dict[str, Any] = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": list(_COMPONENT_FIELDS),
+    "properties": {
+        "name": _TEXT,
+        "revision": _NUMBER,
+        "filename": _COMPONENT_FILE,
+        "size": _NUMBER,
+        "sha256": _HEX,
+        "sha3_384": _DIGEST,
+    },
+}
+_PIN: dict[str, Any] = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["name", "snap_id", "presence"],
+    "properties": {
+        "name": _TEXT,
+        "snap_id": _TEXT,
+        "presence": {"enum": list(PRESENCES)},
+        "revision": _NUMBER,
+    },
+}
+_SET: dict[str, Any] = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": [*INDEX_FIELDS, "assertions"],
+    "properties": {
+        "account": _TEXT,
+        "name": _TEXT,
+        "sequence": _NUMBER,
+        "revision": {"type": "integer", "minimum": 0},
+        "snaps": {"type": "array", "minItems": 1, "items": _PIN},
+        "assertions": _ASSERTIONS,
+    },
+}
 _INDEX_SCHEMA: dict[str, Any] = {
     "type": "object",
     "additionalProperties": False,
@@ -67,28 +123,21 @@ _INDEX_SCHEMA: dict[str, Any] = {
                 "properties": {
                     "name": _TEXT,
                     "grade": {"enum": ["signed", "dangerous"]},
-                    "revision": {"type": "integer", "minimum": 1},
+                    "revision": _NUMBER,
                     **dict.fromkeys(("publisher", "developer", "channel", "snap_id", "publisher_id"), _TEXT),
                     "filename": _FILE,
-                    "size": {"type": "integer", "minimum": 1},
+                    "size": _NUMBER,
                     "sha256": _HEX,
-                    "sha3_384": {"type": "string", "pattern": r"^[A-Za-z0-9_-]{64}\Z"},
-                    "assertions": {
-                        "type": "object",
-                        "additionalProperties": False,
-                        "required": ["filename", "sha256", "size"],
-                        "properties": {
-                            "filename": _FILE,
-                            "sha256": _HEX,
-                            "size": {"type": "integer", "minimum": 1, "maximum": MAX_FILE_BYTES},
-                        },
-                    },
+                    "sha3_384": _DIGEST,
+                    "assertions": _ASSERTIONS,
+                    "components": {"type": "array", "minItems": 1, "items": _COMPONENT},
                 },
                 "if": {"properties": {"grade": {"const": "signed"}}},
                 "then": {"required": ["assertions", "revision", "publisher", "snap_id", "publisher_id"]},
-                "else": {"not": {"required": ["assertions"]}},
+                "else": {"not": {"anyOf": [{"required": ["assertions"]}, {"required": ["components"]}]}},
             },
         },
+        "validation_sets": {"type": "array", "minItems": 1, "items": _SET},
     },
 }
 
@@ -111,17 +160,30 @@ def snaps_tree(lock: Mapping[str, Any]) -> Tree:
             held = entry["assertions"]
             tree[f"{DIRECTORY}/{held['filename']}"] = Linked(held["sha256"])
             told["assertions"] = {key: held[key] for key in ("filename", "sha256", "size")}
+        for each in entry.get("components", []):
+            tree[f"{DIRECTORY}/{each['filename']}"] = Linked(each["sha256"])
+            told.setdefault("components", []).append({key: each[key] for key in _COMPONENT_FIELDS})
         listed.append(told)
-    tree[INDEX] = canonical_json({"schema": SCHEMA, "snaps": listed})
+    sets = []
+    for entry in lock.get("validation_sets", []):
+        held = entry["assertions"]
+        tree[f"{DIRECTORY}/{held['filename']}"] = Linked(held["sha256"])
+        told = {key: entry[key] for key in INDEX_FIELDS}
+        sets.append({**told, "assertions": {key: held[key] for key in ("filename", "sha256", "size")}})
+    index = {"schema": SCHEMA, "snaps": listed, **({"validation_sets": sets} if sets else {})}
+    tree[INDEX] = canonical_json(index)
     return tree
 
 
-def load_index(data: bytes, where: str) -> list[dict[str, Any]]:
+def load_index(data: bytes, where: str) -> dict[str, Any]:
     """Read a depot's index of snaps strictly.
 
     Args:
         data: The file's bytes.
         where: Its place, for messages.
+
+    Returns:
+        What it says: `snaps`, and perhaps `validation_sets`.
 
     Raises:
         IntegrityError: It is not what its schema says.
@@ -138,7 +200,7 @@ def load_index(data: bytes, where: str) -> list[dict[str, Any]]:
         place = ".".join(str(step) for step in fault.absolute_path) or "the top level"
         told = fault.message if len(fault.message) < _SHOWN else "it is not what its schema says"
         raise IntegrityError(f"reading {where}: {place}: {told}; {again}")
-    found: list[dict[str, Any]] = content["snaps"]
+    found: dict[str, Any] = content
     return found
 
 
@@ -196,18 +258,22 @@ def _check(
         raise SnapRefused(
             "missing", f"checking the snaps of {name}: {INDEX} is missing; build the bundle again"
         )
-    entries = load_index(read(INDEX, MAX_INDEX_BYTES), f"{INDEX} of {name}")
-    _fits(entries, there, name)
-    progress = Progress(f"checking {len(entries)} snaps", sum(entry["size"] for entry in entries))
+    index = load_index(read(INDEX, MAX_INDEX_BYTES), f"{INDEX} of {name}")
+    entries, sets = index["snaps"], index.get("validation_sets", [])
+    files = list(carried(index))
+    _fits([*files, *sets], there, name)
+    progress = Progress(f"checking {len(entries)} snaps", sum(file["size"] for file in files))
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        every = list(pool.map(lambda each: hashed(f"{DIRECTORY}/{each['filename']}", progress), entries))
-    for entry, found in zip(entries, every, strict=True):
-        if (found.size, found.sha256, found.sha3_384) != (entry["size"], entry["sha256"], entry["sha3_384"]):
+        every = list(pool.map(lambda each: hashed(f"{DIRECTORY}/{each['filename']}", progress), files))
+    for file, found in zip(files, every, strict=True):
+        if (found.size, found.sha256, found.sha3_384) != (file["size"], file["sha256"], file["sha3_384"]):
             raise SnapRefused(
                 "changed",
-                f"checking snap {entry['name']} of {name}: expected {entry['size']} bytes with sha3_384 "
-                f"{entry['sha3_384']}, got {found.size} with {found.sha3_384}; build or get the bundle again",
+                f"checking snap {file['name']} of {name}: expected {file['size']} bytes with sha3_384 "
+                f"{file['sha3_384']}, got {found.size} with {found.sha3_384}; build or get the bundle again",
             )
+    hashes = {file["name"]: found for file, found in zip(files, every, strict=True)}
+    for entry in entries:
         if entry["grade"] != DANGEROUS:
             held = entry["assertions"]
             data = read(f"{DIRECTORY}/{held['filename']}", MAX_FILE_BYTES)
@@ -217,7 +283,11 @@ def _check(
                     f"checking snap {entry['name']} of {name}: {held['filename']} is not the file that the "
                     "index names; build or get the bundle again",
                 )
-            asserted = check_snap(entry, found, data, held["filename"], now)
+            parts = {
+                each["name"]: hashes[full_name(entry["name"], each["name"])]
+                for each in entry.get("components", [])
+            }
+            asserted = check_snap(entry, hashes[entry["name"]], data, held["filename"], now, components=parts)
             if (asserted.snap_id, asserted.publisher_id) != (entry["snap_id"], entry["publisher_id"]):
                 raise SnapRefused(
                     "publisher",
@@ -226,14 +296,15 @@ def _check(
                     "lock the release and build the bundle again",
                 )
     progress.close()
+    check_sets(sets, entries, lambda file, limit: read(f"{DIRECTORY}/{file}", limit), name, now)
     names = [entry["name"] for entry in entries if entry["grade"] == DANGEROUS]
     if names:
         say(notice(names, name))
     return len(entries)
 
 
-def _fits(entries: list[dict[str, Any]], there: set[str], name: str) -> None:
-    listed = [entry["filename"] for entry in entries]
+def _fits(entries: Sequence[Mapping[str, Any]], there: set[str], name: str) -> None:
+    listed = [entry["filename"] for entry in entries if "filename" in entry]
     listed += [entry["assertions"]["filename"] for entry in entries if "assertions" in entry]
     wanted = {INDEX, *(f"{DIRECTORY}/{each}" for each in listed)}
     if len(listed) != len(wanted) - 1:

@@ -109,6 +109,12 @@ def make_image(
         EdgewrightError: `snap` refused.
     """
     _ours(output)
+    if prepare and spec.newer:
+        raise InputError(
+            f"making an image: {spec.path} names {' and '.join(spec.newer)}, which the `snap` that prepares "
+            "images here (2.57.6) does not know; write the model with --no-image, and prepare it with a snap "
+            "of 2.67 or newer"
+        )
     snaps = _snaps_of(spec, depot, now, prepare)
     brand = _brand(spec, now)
     ids = {name: entry["snap_id"] for name, entry in snaps.items() if "snap_id" in entry}
@@ -131,6 +137,11 @@ def make_image(
             notes += _prepare(spec, snaps, depot, brand, work)
         else:
             notes.append("image: skipped, as asked for; only the model and what goes with it were written")
+        if spec.newer:
+            notes.append(
+                f"{' and '.join(spec.newer)}: written as later snapds read them; prepare the image with a "
+                "snap of 2.67 or newer, which has to find them in its seed"
+            )
         notes.append(
             "designed, not proven: no Ubuntu Core image of the store's own snaps has been booted with what "
             "was written here; first-boot.md lists what to look at"
@@ -165,7 +176,9 @@ def _snaps_of(spec: ImageSpec, depot: Path, now: datetime, prepare: bool) -> dic
         return {}
     check_depot_snaps(depot, str(depot), now)
     with index.open("rb") as stream:
-        entries = {each["name"]: each for each in load_index(stream.read(MAX_INDEX_BYTES + 1), str(index))}
+        entries = {
+            each["name"]: each for each in load_index(stream.read(MAX_INDEX_BYTES + 1), str(index))["snaps"]
+        }
     wanted = [snap["name"] for snap in spec.content["snaps"]]
     missing = [name for name in wanted if name not in entries]
     if missing and prepare:

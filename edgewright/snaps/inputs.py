@@ -25,12 +25,13 @@ from edgewright.errors import InputError, IntegrityError
 from edgewright.release.yamlmarks import Marked
 from edgewright.snaps import trusted
 from edgewright.snaps.assertion import MAX_FILE_BYTES, read_assertions
-from edgewright.snaps.chain import Claim, believe, match
+from edgewright.snaps.chain import Asserted, Claim, believe, match
+from edgewright.snaps.components import ComponentClaim, SnapOfComponent, full_name, match_component
 from edgewright.snaps.grade import DANGEROUS, SIGNED, notice
 from edgewright.snaps.openpgp import encode_digest
 from edgewright.snaps.refusal import SnapRefused
 
-__all__ = ["Hashed", "check_snap", "hash_snap", "lock_snaps", "restore_snaps"]
+__all__ = ["Hashed", "check_snap", "hash_snap", "lock_snaps", "read_small", "restore_snaps"]
 
 _CHUNK = 1 << 20
 _TELL_BYTES = 50_000_000
@@ -70,7 +71,7 @@ def lock_snaps(marked: Marked, release_dir: Path, store: BlobStore, now: datetim
         if "built" in wanted:
             continue  # packed once its image is built: edgewright.snaps.built
         place = marked.place("snaps", number)
-        path = _there(release_dir / wanted["path"], wanted["name"], place)
+        path = _there(release_dir / wanted["path"], f"snap {wanted['name']}", place)
         say(f"checking snap {wanted['name']}")
         hashed = hash_snap(path)
         _is_wanted(wanted, hashed, path, place)
@@ -82,8 +83,15 @@ def lock_snaps(marked: Marked, release_dir: Path, store: BlobStore, now: datetim
         entry |= {"filename": f"{own}.snap", "path": wanted["path"]}
         entry |= {"size": hashed.size, "sha256": hashed.sha256, "sha3_384": hashed.sha3_384}
         if "assertions" in wanted:
-            data = _read_small(release_dir / wanted["assertions"], wanted["name"], place)
-            asserted = check_snap(entry, hashed, data, f"{place}: {wanted['assertions']}", now)
+            data = read_small(release_dir / wanted["assertions"], f"snap {wanted['name']}", place)
+            listed = [_component(each, wanted, release_dir, place) for each in wanted.get("components", [])]
+            entry |= {"components": [component for component, _ in listed]} if listed else {}
+            hashes = {component["name"]: found for component, found in listed}
+            asserted = check_snap(
+                entry, hashed, data, f"{place}: {wanted['assertions']}", now, components=hashes
+            )
+            for component, _ in listed:
+                _keep(release_dir / component["path"], component, store)
             entry |= {"snap_id": asserted.snap_id, "publisher_id": asserted.publisher_id}
             entry["assertions"] = {
                 "filename": f"{own}.assert",
@@ -98,15 +106,40 @@ def lock_snaps(marked: Marked, release_dir: Path, store: BlobStore, now: datetim
     return sorted(entries, key=lambda entry: str(entry["name"]))
 
 
-def check_snap(entry: Mapping[str, Any], hashed: Hashed, data: bytes, source: str, now: datetime) -> Any:
-    """Check one asserted snap.
+def _component(
+    wanted: Mapping[str, Any], snap: Mapping[str, Any], release_dir: Path, place: str
+) -> tuple[dict[str, Any], Hashed]:
+    """The lock's entry of a component, as its file is; its assertions are not looked at yet."""
+    called = full_name(snap["name"], wanted["name"])
+    path = _there(release_dir / wanted["path"], f"component {called}", place)
+    say(f"checking component {called}")
+    hashed = hash_snap(path)
+    _is_wanted(wanted, hashed, path, place)
+    entry: dict[str, Any] = {key: wanted[key] for key in ("name", "revision")}
+    entry |= {"filename": f"{called}_{wanted['revision']}.comp", "path": wanted["path"]}
+    entry |= {"size": hashed.size, "sha256": hashed.sha256, "sha3_384": hashed.sha3_384}
+    return entry | {key: wanted[key] for key in ("licence", "waiver") if key in wanted}, hashed
+
+
+def check_snap(
+    entry: Mapping[str, Any],
+    hashed: Hashed,
+    data: bytes,
+    source: str,
+    now: datetime,
+    *,
+    components: Mapping[str, Hashed] | None = None,
+) -> Asserted:
+    """Check one asserted snap, and its components.
 
     Args:
-        entry: `name`, `filename`, `revision`, `publisher` and perhaps `developer`: what the release says.
+        entry: `name`, `filename`, `revision`, `publisher` and perhaps `developer` and `components`: what the
+            release says.
         hashed: The file as it is.
         data: Its assertions.
         source: Where those are from, for messages.
         now: The time it is taken to be.
+        components: The components' files as they are, by name; needed where the entry has some.
 
     Returns:
         What the assertions say, an `Asserted`.
@@ -124,7 +157,13 @@ def check_snap(entry: Mapping[str, Any], hashed: Hashed, data: bytes, source: st
         publisher=entry["publisher"],
         developer=entry.get("developer"),
     )
-    return match(claim, believed)
+    asserted = match(claim, believed)
+    owner = SnapOfComponent(asserted.snap_id, entry["revision"], asserted.developer_id)
+    for each in entry.get("components", []):
+        found = (components or {})[each["name"]]
+        names = (entry["name"], each["name"], each["filename"])
+        match_component(ComponentClaim(*names, found.sha3_384, found.size, each["revision"]), owner, believed)
+    return asserted
 
 
 def restore_snaps(
@@ -139,24 +178,28 @@ def restore_snaps(
     for entry in entries:
         if "built" in entry:
             continue
-        if not store.has(entry["sha256"], entry["size"]):
-            path = _there(release_dir / entry["path"], entry["name"], "")
-            _same(entry, hash_snap(path), path)
-            _keep(path, entry, store)
+        for each in (entry, *entry.get("components", [])):
+            if not store.has(each["sha256"], each["size"]):
+                path = _there(release_dir / each["path"], f"snap {entry['name']}", "")
+                _same(each, hash_snap(path), path)
+                _keep(path, each, store)
         assertions = entry.get("assertions")
         if assertions is None:
             continue
         if not store.has(assertions["sha256"], assertions["size"]):
-            found = store.put(_read_small(release_dir / assertions["path"], entry["name"], ""))
+            found = store.put(read_small(release_dir / assertions["path"], f"snap {entry['name']}", ""))
             if found != assertions["sha256"]:
                 raise IntegrityError(
                     f"reading the assertions of snap {entry['name']} ({assertions['path']}): expected sha256 "
                     f"{assertions['sha256']}, got {found}; lock the release anew if others are meant"
                 )
-        hashed = hash_snap(store.path(entry["sha256"]))
-        _same(entry, hashed, store.path(entry["sha256"]))
+        hashes = {}
+        for each in (entry, *entry.get("components", [])):
+            hashes[each["filename"]] = hash_snap(store.path(each["sha256"]))
+            _same(each, hashes[each["filename"]], store.path(each["sha256"]))
         data = store.path(assertions["sha256"]).read_bytes()
-        check_snap(entry, hashed, data, assertions["filename"], now)
+        parts = {each["name"]: hashes[each["filename"]] for each in entry.get("components", [])}
+        check_snap(entry, hashes[entry["filename"]], data, assertions["filename"], now, components=parts)
 
 
 def hash_snap(path: Path) -> Hashed:
@@ -228,23 +271,33 @@ def _keep(path: Path, entry: Mapping[str, Any], store: BlobStore) -> None:
         part.unlink(missing_ok=True)
 
 
-def _there(path: Path, name: str, place: str) -> Path:
+def _there(path: Path, called: str, place: str) -> Path:
     if not path.is_file():
         where = f"{place}: " if place else ""
         raise InputError(
-            f"reading {where}snap {name}: there is no file {path}; put it there: `snap download` writes it "
+            f"reading {where}{called}: there is no file {path}; put it there: `snap download` writes it "
             "on a connected machine"
         )
     return path
 
 
-def _read_small(path: Path, name: str, place: str) -> bytes:
-    _there(path, name, place)
+def read_small(path: Path, called: str, place: str) -> bytes:
+    """Read a file of assertions, and at most one byte more than such a file may have.
+
+    Args:
+        path: The file.
+        called: What it is about, such as `snap pc-kernel`.
+        place: Where the release names it, or empty.
+
+    Raises:
+        InputError: It is not there, or cannot be read.
+    """
+    _there(path, called, place)
     try:
         with path.open("rb") as stream:
             return stream.read(MAX_FILE_BYTES + 1)
     except OSError as error:
-        raise InputError(f"reading {path}: {error.strerror}; supply the snap's assertions there") from error
+        raise InputError(f"reading {path}: {error.strerror}; supply the assertions there") from error
 
 
 def _tell(entries: Sequence[Mapping[str, Any]], release: Mapping[str, Any]) -> None:

@@ -22,10 +22,14 @@ REASONS = (
     "publisher",
     "developer",
     "file",
+    "sequence",
+    "set",
+    "pair",
 )
 """Every `why`: how an assertion is written; its signature; an unknown or wrong key; who signed; a key's time
 is over; a link of the chain is missing; no assertion about this snap; another file than the one that was
-asserted; and what the assertions say against what the release says."""
+asserted; what the assertions say against what the release says; and a validation set of another sequence, or
+one that the release's snaps contradict; and a component that does not go with its snap."""
 
 
 class SnapRefused(IntegrityError):  # noqa: N818 - a refusal, as BundleRefused

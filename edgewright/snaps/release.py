@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from edgewright.osadvice.components import refusal
 from edgewright.snaps.grade import DANGEROUS
 
 _WHY = {
@@ -15,7 +16,14 @@ _WHY = {
 
 RUNTIME_SNAP = "edgewright-runtime"
 
-__all__ = ["RUNTIME_SNAP", "check_release_snaps", "image_debs", "snap_debs", "snap_name"]
+__all__ = [
+    "RUNTIME_SNAP",
+    "check_release_sets",
+    "check_release_snaps",
+    "image_debs",
+    "snap_debs",
+    "snap_name",
+]
 
 
 def image_debs(image: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -53,7 +61,7 @@ def check_release_snaps(
             if key not in snap and "built" not in snap:
                 yield here, f"{snap['name']}: missing {key!r} {_WHY[key]}"
         if snap.get("grade") == DANGEROUS:
-            for key in ("assertions", "revision", "publisher", "developer"):
+            for key in ("assertions", "revision", "publisher", "developer", "components"):
                 if key in snap:
                     yield (
                         (*here, key),
@@ -61,6 +69,12 @@ def check_release_snaps(
                         f"remove {key}, or remove grade",
                     )
             continue
+        names = [each["name"] for each in snap.get("components", [])]
+        for name in sorted({name for name in names if names.count(name) > 1}):
+            yield (*here, "components"), f"{snap['name']}: two components are called {name!r}"
+        said = refusal(names, snap["name"], snap.get("channel"))
+        if said:
+            yield (*here, "components"), said
         for key, what in (
             ("assertions", "the .assert file that `snap download` wrote beside it"),
             ("revision", "the number in the store"),
@@ -97,3 +111,30 @@ def _built(
     for key in ("path", "sha3_384"):
         if key in snap:
             yield (*here, key), f"{snap['name']}: it is built, so {key} is not known yet; remove {key}"
+
+
+def check_release_sets(
+    sets: Sequence[Mapping[str, Any]], snaps: Sequence[Mapping[str, Any]]
+) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """What a schema cannot say about `validation_sets` of a release. Pure.
+
+    Args:
+        sets: The release's entries.
+        snaps: Its snaps.
+
+    Returns:
+        Complaints: steps to the place, and a sentence.
+    """
+    for number, entry in enumerate(sets):
+        here = ("validation_sets", number)
+        if not snaps:
+            yield (
+                here,
+                f"{entry['name']}: the release has no snaps that a validation set could speak of; remove it",
+            )
+        files = {f"{snap['name']}_{snap.get('revision')}" for snap in snaps}
+        if f"validation-set-{entry['name']}_{entry['sequence']}" in files:
+            yield (
+                here,
+                f"{entry['name']}: a snap's assertions have the same file name in the depot; rename the set",
+            )

@@ -20,6 +20,7 @@ import jsonschema
 import yaml
 
 from edgewright.errors import InputError
+from edgewright.osadvice.components import refusal
 from edgewright.release.yamlmarks import Marked, read_marked
 
 __all__ = ["SCHEMA", "ImageSpec", "gadget_defaults", "load_spec", "model_headers", "system_user_headers"]
@@ -30,10 +31,13 @@ ARCHES = ("amd64", "arm64", "armhf", "riscv64")
 
 _ACCOUNT = r"^(?:[a-z0-9A-Z]{32}|[-a-z0-9]{2,28})$"  # asserts/account.go: validAccountID
 _MODEL = r"^[a-zA-Z0-9](?:-?[a-zA-Z0-9])*$"  # asserts/header_checks.go: validModel
-_SNAP = r"^(?:[a-z0-9]+-?)*[a-z](?:-?[a-z0-9])*$"  # snap/naming/validate.go: almostValidName and its letter
+_SNAP = r"^(?=[a-z0-9-]*[a-z])[a-z0-9]+(?:-[a-z0-9]+)*$"  # snap/naming/validate.go: isValidName
 _SNAP_ID = r"^[a-z0-9A-Z]{32}$"  # snap/naming/validate.go: ValidSnapID
 _USER = r"^[a-z0-9][-a-z0-9._]*$"  # asserts/system_user.go: validSystemUserUsernames
 _MOMENT = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z$"
+FOREVER = "forever"
+"""A hold without an end, which snapd knows from 2.58 on (https://snapcraft.io/docs/managing-updates)."""
+
 _TEXT = {"type": "string", "minLength": 1}
 _TIME = {"type": "string", "pattern": _MOMENT}
 
@@ -68,6 +72,27 @@ _RULES: dict[str, Any] = {
                     },
                     "id": {"type": "string", "pattern": _SNAP_ID},
                     "presence": {"enum": ["required", "optional"]},
+                    "components": {
+                        "type": "object",
+                        "minProperties": 1,
+                        "propertyNames": {"pattern": _SNAP, "maxLength": 40},
+                        "additionalProperties": {"enum": ["required", "optional"]},
+                    },
+                },
+            },
+        },
+        "validation_sets": {
+            "type": "array",
+            "minItems": 1,
+            "items": {
+                "type": "object",
+                "additionalProperties": False,
+                "required": ["account", "name", "sequence", "mode"],
+                "properties": {
+                    "account": {"type": "string", "pattern": _ACCOUNT},
+                    "name": {"type": "string", "pattern": r"^[a-z0-9](?:-?[a-z0-9])*$"},
+                    "sequence": {"type": "integer", "minimum": 1},
+                    "mode": {"enum": ["enforce", "prefer-enforce"]},
                 },
             },
         },
@@ -96,7 +121,7 @@ _RULES: dict[str, Any] = {
             "type": "object",
             "additionalProperties": False,
             "properties": {
-                "refresh_hold": _TIME,
+                "refresh_hold": {"type": "string", "pattern": rf"^{FOREVER}$|{_MOMENT}"},
                 "store_offline": {"type": "boolean"},
                 "kernel_parameters": {
                     "type": "array",
@@ -134,6 +159,13 @@ class ImageSpec:
     def dangerous(self) -> bool:
         """Whether the model is of grade dangerous."""
         return bool(self.content["grade"] == "dangerous")
+
+    @property
+    def newer(self) -> tuple[str, ...]:
+        """What it names that Debian's snapd 2.57.6 signs and does not understand; 2.67 and later do."""
+        parts = any("components" in snap for snap in self.content["snaps"])
+        sets = "validation_sets" in self.content
+        return (*(["components"] if parts else []), *(["validation sets"] if sets else []))
 
 
 def load_spec(path: Path) -> ImageSpec:
@@ -176,6 +208,7 @@ def _faults(marked: Marked) -> Iterator[tuple[int, str]]:
             yield marked.line(*place), f"{'.'.join(place)}: {text!r} is no moment"
             return
     yield from _snap_faults(marked)
+    yield from _newer_faults(marked)
     user = content.get("system_user")
     if user and user["until"] <= user["since"]:
         yield marked.line("system_user", "until"), "system_user.until: it must come after since"
@@ -200,7 +233,7 @@ def _moments(content: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]
     for name in ("since", "until"):
         if "system_user" in content:
             yield ("system_user", name), content["system_user"][name]
-    if "refresh_hold" in content.get("defaults", {}):
+    if content.get("defaults", {}).get("refresh_hold", FOREVER) != FOREVER:
         yield ("defaults", "refresh_hold"), content["defaults"]["refresh_hold"]
 
 
@@ -235,6 +268,18 @@ def _snap_faults(marked: Marked) -> Iterator[tuple[int, str]]:
             yield marked.line("defaults", "quota", "snaps"), f"defaults.quota.snaps: {name} is not in snaps"
 
 
+def _newer_faults(marked: Marked) -> Iterator[tuple[int, str]]:
+    """Complaints about components and validation sets."""
+    content = marked.content
+    for number, snap in enumerate(content["snaps"]):
+        said = refusal(list(snap.get("components", {})), snap["name"], snap["channel"])
+        if said:
+            yield marked.line("snaps", number, "components"), f"snaps: {said}"
+    sets = [(each["account"], each["name"]) for each in content.get("validation_sets", [])]
+    for account, name in sorted({each for each in sets if sets.count(each) > 1}):
+        yield marked.line("validation_sets"), f"validation_sets: {account}/{name} is listed twice"
+
+
 def model_headers(spec: ImageSpec, ids: Mapping[str, str]) -> dict[str, Any]:
     """The model assertion's headers, as JSON for `snap sign`.
 
@@ -261,14 +306,32 @@ def model_headers(spec: ImageSpec, ids: Mapping[str, str]) -> dict[str, Any]:
             )
         entry = {"name": snap["name"], "type": snap["type"], "default-channel": snap["channel"]}
         entry |= {"id": named or known} if named or known else {}
-        entry |= {key: snap[key] for key in ("presence",) if key in snap}
+        entry |= {key: snap[key] for key in ("presence", "components") if key in snap}
         snaps.append(entry)
     headers: dict[str, Any] = {"type": "model", "series": "16"}
     headers |= {"authority-id": content["brand"], "brand-id": content["brand"], "model": content["model"]}
     headers |= {key: content[key] for key in ("architecture", "base", "grade", "timestamp")}
     headers |= {"store": content["store"]} if "store" in content else {}
     headers |= {"revision": str(content["revision"])} if content.get("revision") else {}
-    return headers | {"snaps": snaps}
+    return headers | {"snaps": snaps} | _sets(spec)
+
+
+def _sets(spec: ImageSpec) -> dict[str, Any]:
+    """Validation sets that the model has snapd enforce from the seed on, with no store.
+
+    Source: canonical/snapd, asserts/model.go (`checkOptionalModelValidationSets`), read 2026-11-21; 2.57.6
+    keeps such a header and does not understand it.
+    """
+    sets = [
+        {
+            "account-id": each["account"],
+            "name": each["name"],
+            "sequence": str(each["sequence"]),
+            "mode": each["mode"],
+        }
+        for each in spec.content.get("validation_sets", [])
+    ]
+    return {"validation-sets": sets} if sets else {}
 
 
 def system_user_headers(spec: ImageSpec) -> dict[str, Any] | None:

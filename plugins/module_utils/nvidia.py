@@ -99,7 +99,7 @@ def read(system: System, scope: Mapping[str, Any]) -> Dict[str, Any]:
         have.update(nvidia_jetson.read(system, scope))
         return have
     have.update(_kernel_side(system, at["kernel"]))
-    have.update(_gpus(system, have["driver"]))
+    have.update(gpus(system, have["driver"]))
     have.update(_smi(system, have["driver"], scope.get("mig") or {}))
     have["mps"] = _mps(system, at["mps_pipes"])
     have["cdi"] = {
@@ -173,9 +173,7 @@ def _kernel_side(system: System, locked: Optional[str]) -> Dict[str, Any]:
     running = (system.read("/proc/sys/kernel/osrelease") or "").strip() or None
     module = _module(system, locked) if locked else None
     other = module if running == locked else _module(system, running) if running else None
-    text = system.read("/proc/driver/nvidia/version") or ""
-    loaded = _VERSION.search(text)
-    driver = loaded.group(1) if loaded else (system.read("/sys/module/nvidia/version") or "").strip() or None
+    driver, flavour = loaded_driver(system)
     secure = (system.read_bytes(SECURE_BOOT) or b"")[4:5] == b"\x01"
     return {
         "kernel_running": running,
@@ -188,8 +186,17 @@ def _kernel_side(system: System, locked: Optional[str]) -> Dict[str, Any]:
         "secure_boot": secure,
         "nouveau": bool(system.listdir("/sys/module/nouveau")),
         "driver": driver,
-        "driver_flavour": ("open" if "Open Kernel Module" in text else "proprietary") if loaded else None,
+        "driver_flavour": flavour,
     }
+
+
+def loaded_driver(system: System) -> Tuple[Optional[str], Optional[str]]:
+    """Version and flavour of the loaded driver; None for what the kernel does not say."""
+    text = system.read("/proc/driver/nvidia/version") or ""
+    loaded = _VERSION.search(text)
+    if not loaded:
+        return (system.read("/sys/module/nvidia/version") or "").strip() or None, None
+    return loaded.group(1), "open" if "Open Kernel Module" in text else "proprietary"
 
 
 def _module(system: System, kernel: str) -> Optional[Module]:
@@ -240,7 +247,7 @@ def _enrolled(system: System, key: str) -> bool:
     return any(wanted in (system.read_bytes(EFIVARS + "/" + name) or b"") for name in names)
 
 
-def _gpus(system: System, driver: Optional[str]) -> Dict[str, Any]:
+def gpus(system: System, driver: Optional[str]) -> Dict[str, Any]:
     """GPUs on the PCI bus, which needs no driver, and those that the loaded driver left alone."""
     found = []
     for address in system.listdir("/sys/bus/pci/devices"):

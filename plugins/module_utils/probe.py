@@ -17,7 +17,7 @@ _PACKAGE = "ansible_collections.edgewright.factory.plugins.module_utils."
 # Areas that another OS than Debian has a reader of its own for, by the `os` of the want; elsewhere Debian's
 # reads it.
 _OTHERS = {
-    "ubuntu_core": ("identity", "depot_client", "kernel", "isolation", "runtime"),
+    "ubuntu_core": ("identity", "depot_client", "kernel", "nvidia", "isolation", "runtime"),
 }
 _ENDINGS = {"ubuntu_core": "_core"}
 

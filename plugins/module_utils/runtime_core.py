@@ -11,10 +11,13 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Mapping, Optional
 
-from ansible_collections.edgewright.factory.plugins.module_utils import runtime, snap_digest
+from ansible_collections.edgewright.factory.plugins.module_utils import (
+    runtime,
+    snap_digest,
+    snap_files,
+    validation_sets,
+)
 from ansible_collections.edgewright.factory.plugins.module_utils.system import System
-
-SNAPS = "/var/lib/snapd/snaps"
 
 
 def read(system: System, scope: Mapping[str, Any], ask: Optional[runtime.Ask] = None) -> Dict[str, Any]:
@@ -57,6 +60,7 @@ def read(system: System, scope: Mapping[str, Any], ask: Optional[runtime.Ask] = 
             "certificate_current": runtime.same_certificate(system, at["identity"], answer.certificate),
             "status": answer.status,
         },
+        **validation_sets.read(system, scope, found),
     }
 
 
@@ -66,7 +70,7 @@ def snap_item(system: System, snap: Optional[Mapping[str, Any]]) -> Optional[Dic
     if not snap or snap.get("status") != "active":
         return None
     revision = str(snap.get("revision"))
-    path = "%s/%s_%s.snap" % (SNAPS, snap.get("name"), revision)
+    path = "%s/%s" % (snap_files.SNAPS, snap_files.file_of(snap))
     return {
         "revision": int(revision) if revision.isdigit() else revision,
         "sha3_384": snap_digest.sha3_384(system, path),

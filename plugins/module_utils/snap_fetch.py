@@ -13,13 +13,14 @@ import re
 import ssl
 from typing import Any, Dict, List, Tuple
 
-from ansible_collections.edgewright.factory.plugins.module_utils.snapd import CHUNK, digest_of_chunks
+from ansible_collections.edgewright.factory.plugins.module_utils.snap_digest import of_chunks
+from ansible_collections.edgewright.factory.plugins.module_utils.snapd import CHUNK
 
 PIECE = 16 << 20
 """Bytes asked for at once: what a cut connection loses at most."""
 TRIES = 3
 TIMEOUT_S = 120.0
-_NAME = re.compile(r"[a-z0-9][a-z0-9-]*_[a-z0-9]+\.(snap|assert)\Z")
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]*(\+[a-z0-9-]+)?_[a-z0-9]+\.(snap|assert|comp)\Z")
 
 
 class FetchError(Exception):
@@ -170,4 +171,4 @@ def _staged(snap: Dict[str, Any]) -> str:
 
 def _digest(path: str) -> str:
     with open(path, "rb") as stream:
-        return digest_of_chunks(iter(lambda: stream.read(CHUNK), b""))
+        return of_chunks(iter(lambda: stream.read(CHUNK), b""))

@@ -4,32 +4,33 @@
     link = Snapd()
     link.snaps()["edgewright-runtime"]["revision"]     # "x3": a file that nobody asserted; "2011": a store's
     link.install("/var/tmp/NAME.snap", dangerous=True)   # waits until snapd is done; raises when it failed
-    digest_of("/var/lib/snapd/snaps/NAME_x3.snap")       # its SHA3-384, as assertions write it
 
 It speaks the REST API that the program `snap` speaks (snapcraft.io/docs/snapd-api; tried with snapd 2.57.6):
 an answer comes in milliseconds, where each start of that program takes an emulated CPU seconds, and errors
-come with their kind. Standard library only, Python 3.9 and later.
+come with their kind. A probe does not use it: it only asks, starts without this program's libraries, and is
+answered by `system.System.snapd`. Standard library only, Python 3.9 and later.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
+import datetime
 import http.client
 import json
 import os
+import re
 import socket
 import time
 import uuid
-from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Tuple
+
+from ansible_collections.edgewright.factory.plugins.module_utils.snap_files import parts_of
 
 SOCKET = "/run/snapd.socket"
-SNAPS = "/var/lib/snapd/snaps"
-DIGESTS = "/run/edgewright/snap-digests.json"
 CHUNK = 1 << 20
 ANSWER_S = 120.0
 """snapd answers at once but for an upload, which it copies first."""
 PAUSE_S = 0.5
+_MOMENT = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:[.]\d+)?(Z|[+-]\d\d:\d\d)\Z")
 
 
 class SnapdError(Exception):
@@ -64,8 +65,14 @@ class Snapd:
         self._change_s = change_s
 
     def snaps(self) -> Dict[str, Dict[str, Any]]:
-        """Installed snaps by name, each as snapd describes it: revision, version, status, health, apps."""
-        return {snap["name"]: snap for snap in self.call("GET", "/v2/snaps")["result"]}
+        """Installed snaps by name, each as snapd describes it: revision, version, status, health, apps.
+
+        Their installed components are there as well, as SNAP+COMPONENT with name, revision and status.
+        """
+        found: Dict[str, Dict[str, Any]] = {}
+        for snap in self.call("GET", "/v2/snaps")["result"]:
+            found.update({each["name"]: each for each in (snap, *parts_of(snap))})
+        return found
 
     def connected(self) -> List[Tuple[str, str]]:
         """Connected pairs of plug and slot, each as SNAP:NAME."""
@@ -83,7 +90,8 @@ class Snapd:
         end = time.monotonic() + self._change_s
         for name in names:
             while True:
-                changes = self.call("GET", f"/v2/changes?select=in-progress&for={name}")["result"] or []
+                owner = name.partition("+")[0]
+                changes = self.call("GET", f"/v2/changes?select=in-progress&for={owner}")["result"] or []
                 if not changes:
                     break
                 if time.monotonic() > end:
@@ -206,61 +214,15 @@ class Snapd:
             raise SnapdError(_short(change.get("err") or change.get("status") or "it failed"))
 
 
+def seconds(moment: str) -> float:
+    """Seconds of the epoch of a moment as snapd writes it, as 2026-11-21T16:38:30.5+01:00; 0 for none."""
+    found = _MOMENT.match(moment)
+    if not found:
+        return 0.0
+    told = datetime.datetime.strptime(found[1] + found[2].replace("Z", "+0000"), "%Y-%m-%dT%H:%M:%S%z")
+    return told.timestamp()
+
+
 def _short(text: str) -> str:
     """snapd's words on a change that failed, on one line."""
     return " ".join(line.strip() for line in text.splitlines() if line.strip())[:600]
-
-
-def digest_of_chunks(chunks: Iterable[bytes]) -> str:
-    """SHA3-384 as assertions write it: base64 for addresses, 64 characters."""
-    digest = hashlib.sha3_384()
-    for chunk in chunks:
-        digest.update(chunk)
-    return base64.urlsafe_b64encode(digest.digest()).decode("ascii").rstrip("=")
-
-
-def digest_of(path: str, kept: str = DIGESTS) -> Optional[str]:
-    """The SHA3-384 of a file, read anew only where inode, size or time of change are others than last time.
-
-    Args:
-        path: The file.
-        kept: Where digests are kept until the next boot; empty to keep none.
-
-    Returns:
-        64 characters, or None where there is no such file.
-    """
-    try:
-        told = os.stat(path)
-        key = [told.st_ino, told.st_size, told.st_mtime_ns]
-        known = _known(kept)
-        if known.get(path, [None])[:-1] == key:
-            return str(known[path][-1])
-        with open(path, "rb") as stream:
-            digest = digest_of_chunks(iter(lambda: stream.read(CHUNK), b""))
-    except OSError:
-        return None
-    if kept:
-        known = {name: value for name, value in known.items() if os.path.exists(name)}
-        known[path] = [*key, digest]
-        _keep(known, kept)
-    return digest
-
-
-def _known(kept: str) -> Dict[str, List[Any]]:
-    try:
-        with open(kept, encoding="utf-8") as stream:
-            found = json.load(stream)
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _keep(known: Dict[str, List[Any]], kept: str) -> None:
-    part = f"{kept}.{os.getpid()}"
-    try:
-        os.makedirs(os.path.dirname(kept), mode=0o755, exist_ok=True)
-        with open(part, "w", encoding="utf-8") as stream:
-            json.dump(known, stream)
-        os.replace(part, kept)
-    except OSError:
-        return  # only slower the next time

@@ -242,17 +242,20 @@ def replace_file(path: str, text: str, mode: int) -> None:
 
 def keep_digests(system: System, wants: Mapping[str, Any]) -> None:
     """Have the digests of the release's snaps computed here, by the timer, so that no probe has to."""
-    from ansible_collections.edgewright.factory.plugins.module_utils import runtime_core, snap_digest
+    from ansible_collections.edgewright.factory.plugins.module_utils import snap_digest, snap_files
 
-    names = (wants.get("runtime") or {}).get("snaps") or {}
-    for snap in (system.snapd("/v2/snaps") or []) if names else []:
-        path = "%s/%s_%s.snap" % (runtime_core.SNAPS, snap.get("name"), snap.get("revision"))
-        digest = snap_digest.sha3_384(system, path) if snap.get("name") in names else None
-        if digest:
-            try:
-                snap_digest.remember(system, path, digest)
-            except OSError as error:
-                sys.stderr.write("edgewright watch: the digest of %s was not kept: %s\n" % (path, error))
+    nvidia = wants.get("nvidia") or {}
+    names = {*((wants.get("runtime") or {}).get("snaps") or {}), *(nvidia.get("components") or {})}
+    names.add((nvidia.get("provider") or {}).get("name"))
+    for snap in (system.snapd("/v2/snaps") or []) if names - {None} else []:
+        for held in (snap, *snap_files.parts_of(snap)):
+            path = "%s/%s" % (snap_files.SNAPS, snap_files.file_of(held))
+            digest = snap_digest.sha3_384(system, path) if held["name"] in names else None
+            if digest:
+                try:
+                    snap_digest.remember(system, path, digest)
+                except OSError as error:
+                    sys.stderr.write("edgewright watch: the digest of %s was not kept: %s\n" % (path, error))
 
 
 def main(argv: List[str]) -> int:

@@ -51,7 +51,7 @@ options:
     required: true
     suboptions:
       name:
-        description: The snap's name.
+        description: The snap's name, or C(SNAP+COMPONENT) of a component.
         type: str
         required: true
       filename:
@@ -82,6 +82,37 @@ options:
     type: list
     elements: list
     default: []
+  validation_sets:
+    description:
+      - Validation sets that snapd shall know. They are acknowledged and not enforced; that takes a store.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      account:
+        description: Account-id of who signed it.
+        type: str
+        required: true
+      name:
+        description: Its name.
+        type: str
+        required: true
+      sequence:
+        description: Its sequence.
+        type: int
+        required: true
+      revision:
+        description: Revision of the assertion itself.
+        type: int
+        required: true
+      filename:
+        description: Its file below C(snaps/) in the depot.
+        type: str
+        required: true
+      sha256:
+        description: Digest of that file.
+        type: str
+        required: true
   hold_health:
     description:
       - Whether to wait until the snaps say that they are healthy. Those that do not get there, C(error),
@@ -149,6 +180,11 @@ restarted:
   returned: always
   type: list
   elements: str
+acknowledged:
+  description: Validation sets that snapd was, or would be, made to know, as C(ACCOUNT/NAME=SEQUENCE).
+  returned: always
+  type: list
+  elements: str
 settings:
   description: System settings of snapd that were, or would be, changed.
   returned: always
@@ -156,52 +192,33 @@ settings:
   elements: str
 """
 
-import datetime
 import os
-import re
 import shutil
 import time
 from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.edgewright.factory.plugins.module_utils.snap_digest import installed
 from ansible_collections.edgewright.factory.plugins.module_utils.snap_fetch import (
     Depot,
     FetchError,
     forget_others,
 )
-from ansible_collections.edgewright.factory.plugins.module_utils.snapd import (
-    SNAPS,
-    Snapd,
-    SnapdError,
-    digest_of,
+from ansible_collections.edgewright.factory.plugins.module_utils.snap_files import SNAPS, file_of
+from ansible_collections.edgewright.factory.plugins.module_utils.snap_offline import missing_settings
+from ansible_collections.edgewright.factory.plugins.module_utils.snap_sets import (
+    acknowledge,
+    key_of,
+    unknown,
 )
+from ansible_collections.edgewright.factory.plugins.module_utils.snap_wishes import RefusedError, check
+from ansible_collections.edgewright.factory.plugins.module_utils.snapd import Snapd, SnapdError, seconds
+from ansible_collections.edgewright.factory.plugins.module_utils.system import LocalSystem
 
-# A port of the device itself on which nobody listens: discard, of RFC 863. A proxy there ends every attempt
-# before a name is asked for or a packet leaves.
-CLOSED = "http://127.0.0.1:9"
-# The longest that snapd 2.57 takes from now is 90 days; a year's hold is cut to that by none, it is refused.
-HOLD_DAYS = 60
-OFFLINE = {"proxy.http": CLOSED, "proxy.https": CLOSED}
 MOUNTS = "/snap"
 HOOK = "meta/hooks/check-health"
 ASK = f'exec "$SNAP/{HOOK}"'
 PAUSE_S = 2.0
-_END = re.compile(r"[a-z0-9-]+:[a-z0-9-]+\Z")
-_MOMENT = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:[.]\d+)?(Z|[+-]\d\d:\d\d)\Z")
-_DIGEST = re.compile(r"[A-Za-z0-9_-]{64}\Z")
-
-
-def seconds(moment: str) -> float:
-    """Seconds of the epoch of a moment as snapd writes it, as 2026-11-21T16:38:30.5+01:00; 0 for none."""
-    found = _MOMENT.match(moment)
-    if not found:
-        return 0.0
-    told = datetime.datetime.strptime(found[1] + found[2].replace("Z", "+0000"), "%Y-%m-%dT%H:%M:%S%z")
-    return told.timestamp()
-
-
-class RefusedError(Exception):
-    """A snap can't be as it is wanted; the message names it, expected and got, and what to do."""
 
 
 class Run:
@@ -214,7 +231,7 @@ class Run:
 
     def __init__(self, module: AnsibleModule, snapd: Snapd) -> None:
         self.module, self.snapd, self.wanted = module, snapd, module.params
-        keys = ("installed", "reverted", "connected", "restarted", "settings")
+        keys = ("installed", "reverted", "connected", "restarted", "settings", "acknowledged")
         self.result: dict[str, Any] = {key: [] for key in keys}
 
     def go(self) -> dict[str, Any]:
@@ -228,19 +245,21 @@ class Run:
             FetchError: The depot does not give it.
             SnapdError: snapd does not answer.
         """
-        self.check()
+        check(self.wanted)
         if not self.module.check_mode:
             self.snapd.wait_for_others([snap["name"] for snap in self.wanted["snaps"]])
         before = self.snapd.snaps()
         todo = [snap for snap in self.wanted["snaps"] if self.differs(snap, before)]
         missing = [tuple(pair) for pair in self.wanted["connect"]]
         missing = [pair for pair in missing if pair not in self.snapd.connected()]
-        settings = self.offline()
+        settings = missing_settings(self.snapd) if self.wanted["offline"] else {}
+        sets = unknown(self.snapd, self.wanted["validation_sets"])
+        self.result["acknowledged"] = [key_of(each) for each in sets]
         self.result["settings"] = sorted(settings)
         self.result["connected"] = [list(pair) for pair in missing]
         self.result["installed"] = [{"name": snap["name"], "revision": None} for snap in todo]
         self.result["restarted"] = self.stale()
-        self.result["changed"] = bool(todo or missing or settings or self.result["restarted"])
+        self.result["changed"] = bool(todo or missing or settings or sets or self.result["restarted"])
         self.result["diff"] = [self.diff(snap, before) for snap in todo]
         if self.module.check_mode:
             return self.result
@@ -251,38 +270,13 @@ class Run:
         }  # from here on what was done, not what is to do
         if settings:
             self.snapd.set_conf(settings)
+        if sets:
+            acknowledge(self.snapd, self.depot(), sets)
         if todo:
             self.install(self.fetch(todo), before)
         self.settle(todo, missing, before)
         shutil.rmtree(self.wanted["staging"], ignore_errors=True)
         return self.result
-
-    def check(self) -> None:
-        """Refuse what can't be meant, before anything is asked."""
-        for snap in self.wanted["snaps"]:
-            name = snap["name"]
-            if not _DIGEST.match(snap["sha3_384"]):
-                raise RefusedError(f"snaps: {name}: sha3_384 is {snap['sha3_384']!r}, expected 64 characters")
-            if snap["grade"] == "signed" and not snap["assertions"]:
-                raise RefusedError(
-                    f"snaps: {name}: no assertions, and its grade is signed; name their file, or say grade: "
-                    "dangerous in release and inventory"
-                )
-        for pair in self.wanted["connect"]:
-            if len(pair) != 2 or not all(_END.match(str(end)) for end in pair):
-                raise RefusedError(f"connect: expected [SNAP:PLUG, SNAP:SLOT], got {pair!r}")
-
-    def offline(self) -> dict[str, Any]:
-        """Settings of snapd that still let it speak to a store."""
-        if not self.wanted["offline"]:
-            return {}
-        found = {key: value for key, value in OFFLINE.items() if self.snapd.conf(key) != value}
-        hold = str(self.snapd.conf("refresh.hold") or "")
-        soon = time.strftime("%Y-%m-%d", time.gmtime(time.time() + HOLD_DAYS * 86400 / 2))
-        if hold[:10] < soon:
-            until = time.gmtime(time.time() + HOLD_DAYS * 86400)
-            found["refresh.hold"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", until)
-        return found
 
     def differs(self, snap: dict[str, Any], before: dict[str, Any]) -> bool:
         """Whether a snap is not installed, not active, or another file."""
@@ -291,7 +285,7 @@ class Run:
 
     @staticmethod
     def digest(have: dict[str, Any]) -> str | None:
-        return digest_of(os.path.join(SNAPS, "{}_{}.snap".format(have["name"], have["revision"])))
+        return installed(LocalSystem(), os.path.join(SNAPS, file_of(have)))
 
     def diff(self, snap: dict[str, Any], before: dict[str, Any]) -> dict[str, str]:
         have = before.get(snap["name"])
@@ -299,9 +293,13 @@ class Run:
         after = f"sha3_384 {snap['sha3_384']}, grade {snap['grade']}\n"
         return {"before_header": snap["name"], "before": held, "after_header": snap["name"], "after": after}
 
+    def depot(self) -> Depot:
+        """The depot, by this device's identity."""
+        return Depot(self.wanted["depot"]["host"], self.wanted["depot"]["port"], self.wanted["identity"])
+
     def fetch(self, todo: list[dict[str, Any]]) -> list[tuple[dict[str, Any], str]]:
         """Have every file on the device and every assertion acknowledged, before anything is installed."""
-        depot = Depot(self.wanted["depot"]["host"], self.wanted["depot"]["port"], self.wanted["identity"])
+        depot = self.depot()
         staging = self.wanted["staging"]
         try:
             os.makedirs(staging, mode=0o700, exist_ok=True)
@@ -327,10 +325,12 @@ class Run:
         return files
 
     def install(self, files: list[tuple[dict[str, Any], str]], before: dict[str, Any]) -> None:
-        """Install the fetched files: those that give something to others first."""
+        """Install the fetched files: those that give something to others first, components last."""
         giving = {pair[1].partition(":")[0] for pair in self.wanted["connect"]}
         done: list[dict[str, Any]] = []
-        for snap, path in sorted(files, key=lambda each: each[0]["name"] not in giving):
+        for snap, path in sorted(
+            files, key=lambda one: ("+" in one[0]["name"], one[0]["name"] not in giving)
+        ):
             try:
                 self.snapd.install(path, dangerous=snap["grade"] == "dangerous")
             except SnapdError as error:
@@ -432,6 +432,8 @@ class Run:
         for snap in reversed(snaps):
             name = snap["name"]
             held = before.get(name)
+            if "+" in name:  # a component comes and goes with its snap
+                continue
             if held and name in now and now[name]["revision"] != held["revision"]:
                 self.snapd.revert(name)
                 self.result["reverted"].append({"name": name, "revision": held["revision"]})
@@ -461,6 +463,9 @@ def main() -> NoReturn:
         "assertions": {"type": "str"},
         "grade": {"type": "str", "choices": ["signed", "dangerous"], "default": "signed"},
     }
+    words = {key: {"type": "str", "required": True} for key in ("account", "name", "filename", "sha256")}
+    numbers = {key: {"type": "int", "required": True} for key in ("sequence", "revision")}
+    asserted = {**words, **numbers}
     depot = {"host": {"type": "str", "required": True}, "port": {"type": "int", "required": True}}
     module = AnsibleModule(
         argument_spec={
@@ -469,6 +474,7 @@ def main() -> NoReturn:
             "staging": {"type": "path", "required": True},
             "snaps": {"type": "list", "elements": "dict", "required": True, "options": snap},
             "connect": {"type": "list", "elements": "list", "default": []},
+            "validation_sets": {"type": "list", "elements": "dict", "default": [], "options": asserted},
             "hold_health": {"type": "bool", "default": True},
             "health_timeout_s": {"type": "int", "default": 300},
             "offline": {"type": "bool", "default": True},

@@ -7,6 +7,7 @@ rehearsal's: whatever snapd tries to reach is refused and remembered.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import socket
@@ -19,16 +20,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.edgewright.factory.plugins.module_utils import snap_digest, snap_sets
 from ansible_collections.edgewright.factory.plugins.module_utils.snapd import (
     Snapd,
     SnapdError,
-    digest_of_chunks,
 )
 from ansible_collections.edgewright.factory.plugins.modules import snaps
 
 from edgewright.bundle.rehearsal.egress import Namespace
 from tests.unit.plugins.modules.snapd_simulator import TlsDepot
-from tests.unit.snaps.asserting import chain
+from tests.unit.snaps.asserting import PUBLISHER, chain, set_chain
 
 SNAPD = Path("/usr/lib/snapd/snapd")
 pytestmark = [
@@ -115,7 +116,13 @@ class Module:
 
 
 def wish(**more: Any) -> dict[str, Any]:
-    params: dict[str, Any] = {"snaps": [], "connect": [], "hold_health": True, "health_timeout_s": 1}
+    params: dict[str, Any] = {
+        "snaps": [],
+        "connect": [],
+        "validation_sets": [],
+        "hold_health": True,
+        "health_timeout_s": 1,
+    }
     return params | {"offline": True, "staging": "/nonexistent", **more}
 
 
@@ -143,7 +150,7 @@ def test_assertions_of_a_stranger_are_refused(room: Room, tmp_path: Path) -> Non
         "name": name,
         "filename": f"{name}_7.snap",
         "size": len(data),
-        "sha3_384": digest_of_chunks([data]),
+        "sha3_384": snap_digest.of_chunks([data]),
         "revision": 7,
         "assertions": f"{name}_7.assert",
         "grade": "signed",
@@ -152,9 +159,24 @@ def test_assertions_of_a_stranger_are_refused(room: Room, tmp_path: Path) -> Non
     params = wish(
         snaps=[wanted], depot=place, identity=str(depot.identity), staging=str(tmp_path / "staging")
     )
+    data = set_chain()
+    depot.files["validation-set-edge-set_3.assert"] = data
+    named = {"account": PUBLISHER, "name": "edge-set", "sequence": 3, "revision": 0}
+    named |= {
+        "filename": "validation-set-edge-set_3.assert",
+        "sha256": hashlib.sha256(data).hexdigest(),
+    }
     try:
-        with room.snapd() as link, pytest.raises(snaps.RefusedError) as caught:
-            snaps.Run(Module(params), link).go()
+        with room.snapd() as link:
+            with pytest.raises(snaps.RefusedError) as caught:
+                snaps.Run(Module(params), link).go()
+            # A set as well; snapd is asked for what it knows, and knows none.
+            assert link.call("GET", "/v2/validation-sets")["result"] == []
+            with pytest.raises(
+                SnapdError, match=r"acknowledging validation set .*cannot resolve prerequisite"
+            ):
+                snaps.Run(Module({**params, "snaps": [], "validation_sets": [named]}), link).go()
+            assert snap_sets.unknown(link, [named]) == [named]
     finally:
         depot.server.shutdown()
     said = str(caught.value)

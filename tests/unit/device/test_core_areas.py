@@ -285,17 +285,6 @@ def test_another_boot_loader_is_refused(boot: str) -> None:
         _want({**PROFILE, "boot": boot})
 
 
-@pytest.mark.parametrize(
-    ("gpu", "words"), [("nvidia", "components of the snap pc-kernel"), ("tegra", "Jetson")]
-)
-def test_a_gpu_is_refused_with_the_facts(gpu: str, words: str) -> None:
-    with pytest.raises(InputError, match="puts no GPU's stack on Ubuntu Core") as caught:
-        _want({**PROFILE, "gpu": gpu})
-    assert words in str(caught.value)
-    assert "2026-11-21" in str(caught.value)
-    assert _want({**PROFILE, "gpu": gpu}, nvidia_managed=False)["nvidia"] == {}
-
-
 def test_metrics_of_the_watch_go_where_they_can_be_written() -> None:
     metrics = _want()["drift_watch"]["at"]["metrics"]
     assert metrics == "/var/snap/edgewright-runtime/common/edgewright/textfiles/edgewright_drift_watch.prom"

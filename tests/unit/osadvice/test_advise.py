@@ -142,3 +142,18 @@ def test_the_command_prints_both_and_its_status_tells(capsys: pytest.CaptureFixt
 def test_the_command_refuses_an_unknown_profile(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["os", "advise", "--profile", "nothing"]) == 2
     assert "no such profile" in capsys.readouterr().err
+
+
+def test_what_was_measured_of_both_is_always_shown_and_weighs_nothing() -> None:
+    advice = advise(Needs(), FACTS)
+    told = ("drift", "power_cut", "site_updates")
+    assert set(told) < set(advice.topics)
+    assert not {topic for judged in advice.judged for topic in (*judged.granted, *judged.denied)} & set(told)
+    assert all(FACTS.row(topic, os).how == "measured" for topic in (*told, "journey") for os in SYSTEMS)
+    assert "yes (measured): power lost during a snap's" in advice.text()
+
+
+def test_a_bound_on_wakeup_is_an_intent_that_the_device_is_measured_by() -> None:
+    topics = advise(Needs(wakeup_worst_us=100), FACTS).topics
+    assert {"wakeup", "isolation", "rt_kernel"} <= set(topics)
+    assert "wakeup" not in advise(Needs(), FACTS).topics

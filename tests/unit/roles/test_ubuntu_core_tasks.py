@@ -42,7 +42,7 @@ def _tasks(path: Path) -> Iterator[dict[str, Any]]:
 
 def test_the_roles_that_differ_have_a_way_each() -> None:
     assert [path.parent.parent.name for path in WAYS] == sorted(
-        ["identity", "depot_client", "kernel", "isolation", "runtime"]
+        ["identity", "depot_client", "kernel", "nvidia", "isolation", "runtime"]
     )
 
 

@@ -102,6 +102,52 @@ def declaration(by: Signer = STORE, **more: str) -> bytes:
     return by.sign("snap-declaration", {**told, "timestamp": TIME, **more})
 
 
+COMPONENT = b"hsqs" + bytes(range(255, -1, -1)) * 4
+
+
+def resource_revision(data: bytes = COMPONENT, by: Signer = STORE, **more: str) -> bytes:
+    """What the store says of a component of `FILE`'s snap."""
+    told = {"snap-id": SNAP_ID, "resource-name": "extra", "resource-sha3-384": sha3(data)}
+    told |= {"resource-revision": "12", "resource-size": str(len(data)), "developer-id": PUBLISHER}
+    return by.sign("snap-resource-revision", {**told, "timestamp": TIME, **more})
+
+
+def resource_pair(by: Signer = STORE, **more: str) -> bytes:
+    told = {"snap-id": SNAP_ID, "resource-name": "extra", "resource-revision": "12", "snap-revision": "7"}
+    return by.sign("snap-resource-pair", {**told, "developer-id": PUBLISHER, "timestamp": TIME, **more})
+
+
+def component_chain(**changed: bytes | None) -> bytes:
+    """The file of a snap's assertions with those of its component; a part set to None is left out."""
+    both = {"resource": resource_revision(), "pair": resource_pair()}
+    return b"\n".join(part for part in {**parts(), **both, **changed}.values() if part is not None)
+
+
+PIN: dict[str, Any] = {"name": "reader", "id": SNAP_ID, "presence": "required", "revision": "7"}
+
+
+def validation_set(*pins: dict[str, Any], by: Signer | None = None, **more: Any) -> bytes:
+    """A set of the brand: `PIN` where no pins are given."""
+    told: dict[str, Any] = {"series": "16", "account-id": PUBLISHER, "name": "edge-set", "sequence": "3"}
+    told |= {"timestamp": TIME, "snaps": [dict(pin) for pin in pins or (PIN,)]}
+    return (by or BRAND).sign("validation-set", {**told, **more})
+
+
+def set_parts() -> dict[str, bytes]:
+    """The whole chain of a set, by what each assertion is."""
+    return {
+        "key": account_key(STORE),
+        "account": account(PUBLISHER, "brand"),
+        "brand": account_key(BRAND),
+        "set": validation_set(),
+    }
+
+
+def set_chain(**changed: bytes | None) -> bytes:
+    """The file of a set's assertions; a part set to None is left out."""
+    return b"\n".join(part for part in {**set_parts(), **changed}.values() if part is not None)
+
+
 def sha3(data: bytes) -> str:
     return encode_digest(hashlib.sha3_384(data).digest())
 

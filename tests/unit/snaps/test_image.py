@@ -28,7 +28,13 @@ from edgewright.snaps.depot import snaps_tree
 from edgewright.snaps.image import Signer, make_image
 from edgewright.snaps.inputs import hash_snap
 from edgewright.snaps.openpgp import read_public_key
-from edgewright.snaps.spec import gadget_defaults, load_spec, model_headers, system_user_headers
+from edgewright.snaps.spec import (
+    gadget_defaults,
+    load_spec,
+    model_headers,
+    over_soon,
+    system_user_headers,
+)
 from tests.unit.snaps import asserting as a
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
@@ -65,6 +71,16 @@ USER = {
     "since": "2026-11-01T00:00:00Z",
     "until": "2027-11-01T00:00:00Z",
 }
+DRIVER = {"nvidia-580-erd-ko": "required", "nvidia-580-erd-user": "required"}
+SET = {"account": a.PUBLISHER, "name": "edge-set", "sequence": 3, "mode": "enforce"}
+
+
+def _kernel(components: dict[str, str], **more: Any) -> list[dict[str, Any]]:
+    """The specification's snaps, with components of the kernel."""
+    kernel = {**SPEC["snaps"][1], "components": components, **more}
+    return [SPEC["snaps"][0], kernel, *SPEC["snaps"][2:]]
+
+
 GADGET = """volumes:
   pc:
     schema: gpt
@@ -253,6 +269,41 @@ def test_what_snap_signs_is_verified_by_the_brands_own_key(
     assert [each.text("username") for each in found] == ["factory"]
 
 
+@needs_snap
+def test_components_and_validation_sets_are_signed_and_left_to_a_newer_snap(
+    tmp_path: Path, stand_ins: dict[str, Path], keyring: Path
+) -> None:
+    """Debian's snap 2.57.6 keeps headers that it does not understand; it can't prepare an image by them."""
+    spec = load_spec(spec_file(tmp_path, {"snaps": _kernel(DRIVER), "validation_sets": [SET]}))
+    root, out = depot(tmp_path, stand_ins), tmp_path / "out"
+    with pytest.raises(InputError, match="names components and validation sets, which the `snap`"):
+        make_image(spec, root, Signer("site", keyring), out, now=NOW)
+    made = make_image(spec, root, Signer("site", keyring), out, now=NOW, prepare=False)
+    assert any("a snap of 2.67 or newer" in note for note in made.notes)
+    (model,) = read_assertions((out / "model.assert").read_bytes(), "model.assert")
+    snaps = model.headers["snaps"]
+    assert isinstance(snaps, list)
+    assert snaps[1] == {
+        "name": "pc-kernel",
+        "type": "kernel",
+        "default-channel": "24/stable",
+        "components": DRIVER,
+    }
+    assert model.headers["validation-sets"] == [
+        {"account-id": a.PUBLISHER, "name": "edge-set", "sequence": "3", "mode": "enforce"}
+    ]
+    page = (out / "first-boot.md").read_text()
+    assert "snap components pc-kernel" in page
+    assert f"validation set {a.PUBLISHER}/edge-set=3: `snap validate`" in page
+    assert "cat /proc/driver/nvidia/version" in page
+
+
+def test_a_hold_without_an_end_is_a_default(tmp_path: Path) -> None:
+    spec = load_spec(spec_file(tmp_path, {"defaults": {"refresh_hold": "forever"}}))
+    assert gadget_defaults(spec)["defaults"]["system"]["refresh"] == {"hold": "forever"}
+    assert over_soon(spec, datetime(2090, 1, 1, tzinfo=UTC)) == []
+
+
 def test_another_directory_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").write_text("x")
@@ -295,6 +346,15 @@ def test_unasserted_snaps_need_a_model_of_grade_dangerous(tmp_path: Path) -> Non
         ({"brand_assertions": "b.assert", "system_user": {**USER, "ssh_keys": ["secret"]}}, "does not match"),
         ({"defaults": {"quota": {"name": "x", "snaps": ["nothing"]}}}, "nothing is not in snaps"),
         ({"defaults": {"kernel_parameters": ["a b"]}}, "does not match"),
+        ({"defaults": {"refresh_hold": "for ever"}}, "does not match"),
+        ({"snaps": [*SPEC["snaps"], {**SPEC["snaps"][4], "name": "1" * 40}]}, "does not match"),
+        ({"snaps": _kernel({"nvidia-580-erd-ko": "required"})}, "expected one branch's pair"),
+        ({"snaps": _kernel(DRIVER, channel="24-rt/stable")}, "of track 24-rt: no verified fact supports"),
+        ({"snaps": _kernel({**DRIVER, "nvidia-9": "required"})}, "names the component nvidia-9"),
+        ({"snaps": _kernel({"nouveau-ko": "always"})}, "is not one of"),
+        ({"validation_sets": [{**SET, "mode": "monitor"}]}, "is not one of"),
+        ({"validation_sets": [{**SET, "sequence": 0}]}, "less than the minimum"),
+        ({"validation_sets": [SET, {**SET, "sequence": 4}]}, "is listed twice"),
     ],
 )
 def test_a_wrong_specification_is_told_with_its_line(

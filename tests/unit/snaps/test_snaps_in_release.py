@@ -52,6 +52,12 @@ ASSERTED: dict[str, Any] = {
     "sha3_384": a.sha3(a.FILE),
     "licence": "Apache-2.0",
 }
+SET: dict[str, Any] = {
+    "account": a.PUBLISHER,
+    "name": "edge-set",
+    "sequence": 3,
+    "assertions": "snaps/edge-set.assert",
+}
 LOCAL = b"hsqs" + b"own" * 100
 DANGEROUS: dict[str, Any] = {
     "name": "own-tool",

@@ -133,10 +133,8 @@ def test_a_bare_device_is_read_without_an_error() -> None:
 def test_each_way_has_its_reader_and_an_unknown_os_is_refused() -> None:
     for area in AREAS:
         module = probe.module_of(area.name, {"os": "ubuntu_core"})
-        # nvidia, acceptance and drift_watch are read as on Debian, or not at all.
-        expected = (
-            f"{area.name}_core" if area.name not in ("nvidia", "acceptance", "drift_watch") else area.name
-        )
+        # acceptance and drift_watch are read as on Debian.
+        expected = f"{area.name}_core" if area.name not in ("acceptance", "drift_watch") else area.name
         assert module == expected
         assert probe.module_of(area.name, {}) == area.name
     with pytest.raises(ValueError, match="no reader for the OS 'beos'"):

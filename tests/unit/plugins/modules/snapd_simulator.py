@@ -38,6 +38,8 @@ class Simulator:
         health: what a snap's health is after an install, by the text of its file.
         fail_install: snapd's words on an install of a file with this text.
         refuse_ack: snapd's words on assertions.
+        sets: validation sets in snapd's database, as ACCOUNT/NAME=SEQUENCE, with the assertion's revision;
+            one is there once an assertion of that name was acknowledged.
         interrupted: how often a change of a snap is still found under way.
         clock: seconds of the epoch on the device; each change takes one.
         started: when the runtime's services were started.
@@ -52,6 +54,7 @@ class Simulator:
     health: dict[bytes, dict[str, str]] = field(default_factory=dict)
     fail_install: dict[bytes, str] = field(default_factory=dict)
     refuse_ack: str = ""
+    sets: dict[str, int] = field(default_factory=dict)
     interrupted: dict[str, int] = field(default_factory=dict)
     clock: int = 1_800_000_000
     started: int = 0
@@ -105,6 +108,7 @@ class Simulator:
             "/v2/changes": lambda: _sync(self._in_progress(parse_qs(parts.query)["for"][0])),
             "/v2/snaps": lambda: _sync(list(self.installed.values())),
             "/v2/connections": lambda: _sync({"established": [_pair(*pair) for pair in self.connected]}),
+            "/v2/assertions/validation-set": lambda: _sync(self._known_set(parse_qs(parts.query))),
             "/v2/snaps/system/conf": lambda: self._setting(parse_qs(parts.query)["keys"][0]),
         }
         if method == "GET":
@@ -113,6 +117,7 @@ class Simulator:
             if self.refuse_ack:
                 return _error(self.refuse_ack)
             self.acked.append(body)
+            self.sets |= {key.decode(): 0 for key in re.findall(rb"validation-set (\S+)", body)}
             return _sync({})
         if parts.path == "/v2/snaps":
             return self._change(self._install(body))
@@ -138,6 +143,15 @@ class Simulator:
         self.interrupted[name] = max(left - 1, 0)
         return [{"id": "9", "summary": f"Refresh {name}"}] if left else []
 
+    def _known_set(self, query: dict[str, list[str]]) -> list[dict[str, Any]]:
+        key = "{account-id[0]}/{name[0]}={sequence[0]}".format(**query)
+        revision = self.sets.get(key)
+        headers: dict[str, Any] = {
+            "type": "validation-set",
+            **({"revision": str(revision)} if revision else {}),
+        }
+        return [] if revision is None else [{"headers": headers}]
+
     def tick(self) -> int:
         """Another second of the device's clock."""
         self.clock += 1
@@ -153,12 +167,14 @@ class Simulator:
 
     def _install(self, body: bytes) -> str:
         found = re.search(
-            rb'name="snap"; filename="([a-z0-9-]+)_[^"]*"\r\n[^\r]*\r\n\r\n(.*)\r\n--', body, re.DOTALL
+            rb'name="snap"; filename="([a-z0-9+-]+)_[^"]*"\r\n[^\r]*\r\n\r\n(.*)\r\n--', body, re.DOTALL
         )
         assert found, body[:400]
         name, data = found[1].decode(), found[2]
         how = "dangerous" if b'name="dangerous"\r\n\r\ntrue' in body else "asserted"
         self.calls.append(f"install {name} {how}")
+        if "+" in name:
+            return self._install_component(name, data)
         if "model" not in name:
             self.started = self.tick()
         if data in self.fail_install:
@@ -173,6 +189,16 @@ class Simulator:
             "health": self.health.get(data, {"status": "okay"}),
             "apps": [{"name": "server", "daemon": "simple", "active": True}] if "model" not in name else [],
         }
+        return ""
+
+    def _install_component(self, name: str, data: bytes) -> str:
+        """As snapd from 2.67 on: it is listed with its snap, and mounted from a file of its own."""
+        owner, _, part = name.partition("+")
+        if owner not in self.installed:
+            return f'cannot install component "{name}": snap "{owner}" is not installed'
+        (self.snaps / f"{name}_12.comp").write_bytes(data)
+        others = [each for each in self.installed[owner].get("components", []) if each["name"] != part]
+        self.installed[owner]["components"] = [*others, {"name": part, "revision": "12"}]
         return ""
 
     def _change(self, fault: str) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -11,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.edgewright.factory.plugins.module_utils import snap_fetch, snapd
+from ansible_collections.edgewright.factory.plugins.module_utils import snap_digest, snap_fetch, snapd
+from ansible_collections.edgewright.factory.plugins.module_utils.system import LocalSystem
 from ansible_collections.edgewright.factory.plugins.modules import snaps
 
 from tests.unit.plugins.modules.snapd_simulator import Simulator, TlsDepot
@@ -52,7 +55,7 @@ class Site:
         filename = f"{name}_dangerous.snap"
         self.depot.files[filename] = data
         wanted = {"name": name, "filename": filename, "size": len(data), "revision": None, "assertions": None}
-        wanted |= {"sha3_384": snapd.digest_of_chunks([data]), "grade": "dangerous", **more}
+        wanted |= {"sha3_384": snap_digest.of_chunks([data]), "grade": "dangerous", **more}
         others = [snap for snap in self.params["snaps"] if snap["name"] != name]
         self.params["snaps"] = [*others, wanted]
 
@@ -79,13 +82,14 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     monkeypatch.setattr(snaps, "PAUSE_S", 0.01)
     monkeypatch.setattr(snaps, "MOUNTS", str(tmp_path / "snap"))
     kept = str(tmp_path / "digests.json")
-    monkeypatch.setattr(snaps, "digest_of", lambda path: snapd.digest_of(path, kept))
+    monkeypatch.setattr(snap_digest, "KEPT", kept)
     params: dict[str, Any] = {
         "depot": {"host": "127.0.0.1", "port": depot.server.server_port},
         "identity": str(depot.identity),
         "staging": str(tmp_path / "staging"),
         "snaps": [],
         "connect": [],
+        "validation_sets": [],
         "hold_health": True,
         "health_timeout_s": 1,
         "offline": True,
@@ -272,6 +276,101 @@ def test_assertions_are_acknowledged_before_anything_is_installed(site: Site) ->
     assert f"install {RUNTIME} asserted" in site.simulator.calls
 
 
+PART = f"{RUNTIME}+extra"
+
+
+def _component(site: Site, data: bytes = b"component" * 50) -> None:
+    site.depot.files[f"{RUNTIME}_7.assert"] = b"type: snap-resource-revision\n"
+    site.depot.files[f"{PART}_12.comp"] = data
+    more = {"filename": f"{PART}_12.comp", "grade": "signed", "assertions": f"{RUNTIME}_7.assert"}
+    site.wish(PART, data, revision=12, **more)
+
+
+def test_a_component_is_installed_beside_its_snap_and_once(site: Site) -> None:
+    """A simulator's word: Debian's snapd knows no components."""
+    site.run()
+    _component(site)
+    assert site.run(check=True)["installed"] == [{"name": PART, "revision": None}]
+    done = site.run()
+    assert done["installed"] == [{"name": PART, "revision": "12"}]
+    assert site.simulator.calls[-1] == f"install {PART} asserted"
+    assert site.simulator.acked == [b"type: snap-resource-revision\n"]
+    assert site.run()["changed"] is False
+    (site.simulator.snaps / f"{PART}_12.comp").write_bytes(b"another")
+    assert site.run()["installed"] == [{"name": PART, "revision": "12"}]
+
+
+def test_a_component_without_its_snap_is_refused(site: Site) -> None:
+    site.params["snaps"], site.params["connect"] = [], []
+    _component(site)
+    said, result = site.refused()
+    assert f"installing snap {PART}" in said
+    assert "is not installed" in said
+    assert result["installed"] == []
+
+
+def test_what_fails_after_a_component_does_not_revert_it(site: Site) -> None:
+    """It comes and goes with its snap: there is no revert of a component alone."""
+    site.run()
+    _component(site)
+    site.run()
+    _component(site, b"component 2" * 50)
+    site.wish(RUNTIME, b"runtime 2")
+    site.simulator.health[b"runtime 2"] = {"status": "error", "message": "model missing"}
+    _, result = site.refused()
+    assert [each["name"] for each in result["reverted"]] == [RUNTIME]
+
+
+def _set(site: Site, data: bytes = b"validation-set Pb2/edge=3\n", **more: Any) -> None:
+    site.depot.files["validation-set-edge_3.assert"] = data
+    wanted = {"account": "Pb2", "name": "edge", "sequence": 3, "revision": 0}
+    wanted |= {"filename": "validation-set-edge_3.assert", "sha256": hashlib.sha256(data).hexdigest()}
+    site.params["validation_sets"] = [{**wanted, **more}]
+
+
+def test_a_validation_set_is_acknowledged_once(site: Site) -> None:
+    _set(site)
+    assert site.run(check=True)["acknowledged"] == ["Pb2/edge=3"]
+    assert site.simulator.acked == []
+    done = site.run()
+    assert (done["changed"], done["acknowledged"]) == (True, ["Pb2/edge=3"])
+    assert site.simulator.acked == [b"validation-set Pb2/edge=3\n"]
+    again = site.run()
+    assert (again["changed"], again["acknowledged"]) == (False, [])
+    assert len(site.simulator.acked) == 1
+
+
+def test_an_older_revision_of_a_set_is_acknowledged_anew(site: Site) -> None:
+    site.simulator.sets["Pb2/edge=3"] = 1
+    _set(site, revision=2)
+    assert site.run()["acknowledged"] == ["Pb2/edge=3"]
+    site.simulator.sets["Pb2/edge=3"] = (
+        3  # newer than the release's: the probe tells, nothing is acknowledged
+    )
+    assert site.run()["acknowledged"] == []
+
+
+@pytest.mark.parametrize(
+    ("more", "refuse", "words"),
+    [
+        ({"sha256": "0" * 64}, "", "fetching validation set Pb2/edge=3 .*expected sha256 0000"),
+        ({}, "cannot find public key", "acknowledging validation set Pb2/edge=3 .*cannot find public key"),
+        ({"filename": "validation-set-other_3.assert"}, "", "expected status 200 or 206, got 404"),
+        ({"name": "Edge&x"}, "", "validation_sets: expected an account-id"),
+        ({"account": "a/b"}, "", "validation_sets: expected an account-id"),
+        ({"sequence": 0}, "", "validation_sets: expected an account-id"),
+    ],
+)
+def test_a_wrong_validation_set_changes_nothing(
+    site: Site, more: dict[str, Any], refuse: str, words: str
+) -> None:
+    _set(site, **more)
+    site.simulator.refuse_ack = refuse
+    said, _ = site.refused()
+    assert re.search(words, said)
+    assert site.simulator.installed == {}
+
+
 def test_a_cut_connection_is_gone_on_with(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(snap_fetch, "PIECE", 4000)
     site.depot.cut_after = 2
@@ -328,14 +427,20 @@ def test_a_hold_that_runs_out_is_renewed(site: Site) -> None:
     assert site.run()["changed"] is False
 
 
-def test_a_digest_is_read_again_only_when_the_file_changed(tmp_path: Path) -> None:
-    file, kept = tmp_path / "a.snap", tmp_path / "run" / "digests.json"
+def test_a_digest_is_read_again_only_when_the_file_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, kept, device = tmp_path / "a.snap", tmp_path / "run" / "digests.json", LocalSystem()
+    monkeypatch.setattr(snap_digest, "KEPT", str(kept))
     file.write_bytes(b"one")
-    first = snapd.digest_of(str(file), str(kept))
+    first = snap_digest.installed(device, str(file))
     kept.write_text(kept.read_text().replace(str(first), "B" * 64))
-    assert snapd.digest_of(str(file), str(kept)) == "B" * 64, "kept by inode, size and time"
+    assert snap_digest.installed(device, str(file)) == "B" * 64, "kept by inode, size and time"
     file.write_bytes(b"two")
-    assert snapd.digest_of(str(file), str(kept)) == snapd.digest_of_chunks([b"two"])
+    assert snap_digest.installed(device, str(file)) == snap_digest.of_chunks([b"two"])
     kept.write_text("no JSON")
-    assert snapd.digest_of(str(file), str(kept)) == snapd.digest_of_chunks([b"two"])
-    assert snapd.digest_of(str(tmp_path / "none"), str(kept)) is None
+    assert snap_digest.sha3_kept(device, str(file)) is None
+    assert snap_digest.installed(device, str(file)) == snap_digest.of_chunks([b"two"])
+    assert snap_digest.installed(device, str(tmp_path / "none")) is None
+    monkeypatch.setattr(snap_digest, "KEPT", str(file / "cannot"))
+    assert snap_digest.installed(device, str(file)) == snap_digest.of_chunks([b"two"])
