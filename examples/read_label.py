@@ -3,6 +3,7 @@
 """Read a label: what an application does with a device. Sends a picture over mTLS, prints its text.
 
     python examples/read_label.py examples/label.png
+    python examples/read_label.py examples/label.png --via-ssh reader-02
     python examples/read_label.py label.png --device https://reader-01:8443 \\
         --cert application.crt --key application.key --ca root.crt
 

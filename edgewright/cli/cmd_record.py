@@ -12,7 +12,7 @@ from typing import Any
 
 from edgewright.errors import InputError
 from edgewright.record.record import load
-from edgewright.record.summary import summary
+from edgewright.record.summary import loud, summary
 
 __all__ = ["add"]
 
@@ -46,6 +46,6 @@ def _list(args: argparse.Namespace) -> int:
         record = load(path)
         release = record["release"]
         print(f"{path}: {record['host']} {release['name']} {release['version']}: {record['verdict'].upper()}")
-        print(f"  {record['reason']}")
+        print("\n".join(f"  {line}" for line in (record["reason"], *loud(record))))
     print(f"{len(paths)} records of {len({path.parent for path in paths})} devices in {directory}")
     return 0

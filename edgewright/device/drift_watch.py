@@ -121,13 +121,13 @@ def want(variables: Mapping[str, Any], profile: Mapping[str, Any], lock: Mapping
     where = places(system)
     # Debian's wants say no OS: they are what devices keep already.
     os = {} if system == DEBIAN else {"os": system}
-    at = {"program": kept_path(program.sha256, where.probe)}
+    metrics = f"{_directory(variables.get(TEXTFILES), system)}/{METRICS}"
+    at = {"program": kept_path(program.sha256, where.probe), "metrics": metrics}
     if not period:
         return {**os, "at": at, "period_s": 0, "program": program.sha256, "files": dict.fromkeys(_UNIT_FILES)}
     at |= {
         "want": f"{where.drift_watch}/want.json",
         "report": f"{RUN_DIRECTORY}/report.json",
-        "metrics": f"{_directory(variables.get(TEXTFILES), system)}/{METRICS}",
         "timer": f"{UNIT}.timer",
     }
     apart = profile["boot"] != "none"  # a container has no CPUs of its own to set apart

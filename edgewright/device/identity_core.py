@@ -11,6 +11,7 @@ than on Debian:
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from edgewright.device import identity
@@ -25,7 +26,11 @@ CONTROLLER_FACTS = identity.CONTROLLER_FACTS
 _WHY = {
     "snapd": "no snapd answers on this device, so it is no Ubuntu Core: give it its OS, or correct"
     " edgewright_os",
+    "key": "the device's key is another, or may be read by others than root",
+    "certificate": "the device's certificate is another, or does not fit its key, its name or the site",
+    "site_root": "the device trusts another site's root, or none",
 }
+_ACCESS = "the key may be read by others than root, or not by root"
 
 
 def want(variables: Mapping[str, Any], profile: Mapping[str, Any], lock: Mapping[str, Any]) -> dict[str, Any]:
@@ -47,4 +52,8 @@ def want(variables: Mapping[str, Any], profile: Mapping[str, Any], lock: Mapping
 
 def drift(have: Have, want: Want) -> list[Drift]:
     """What differs, as on Debian; a device without snapd first."""
-    return [*compare(AREA, have, want, _WHY), *identity.drift(have, {**want, "packages": {}})]
+    found = compare(AREA, have, want, {"snapd": _WHY["snapd"]})
+    for item in identity.drift(have, {**want, "packages": {}}):
+        # Debian's sentence names apt, which reads the key there.
+        found.append(replace(item, why=_ACCESS) if item.item == "key.access" else item)
+    return found

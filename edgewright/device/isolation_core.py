@@ -7,7 +7,9 @@ puts the services of the group's snaps into it. It writes that slice only once t
 its CPUs stand
 in a drop-in as well, and hold from the first moment. Items are Debian's, and:
 
-    quota    {cpus} of the quota group, as snapd says; None where there is none
+    quota           {cpus} of the quota group, as snapd says; None where there is none
+    quota_change    in `have` only, and only where the group is otherwise than wanted: what snapd did to it
+                    last, and when, as long as snapd remembers it
 """
 
 from __future__ import annotations
@@ -26,7 +28,12 @@ __all__ = ["AREA", "drift", "group_of", "slice_of", "want"]
 
 AREA = isolation.AREA
 
-_WHY_QUOTA = "snapd has no quota group with these CPUs, so the runtime's services have no slice of their own"
+_NO_QUOTA = "snapd has no such quota group, so the runtime's services have no slice of their own"
+# With Debian's: the device's own watch says what an item means by this table.
+_WHY = {
+    "quota": "snapd has no quota group with these CPUs, so the runtime's services may run on others",
+    **isolation._WHY,
+}
 # What the snap's services are called in their slice.
 _MEMBERS = "snap.edgewright-runtime.*.service"
 
@@ -79,5 +86,8 @@ def drift(have: Have, want: Want) -> list[Drift]:
     """What differs: the quota group first, then as on Debian."""
     found = []
     if want and have.get("quota") != want["quota"]:
-        found.append(Drift(AREA, "quota", have.get("quota"), want["quota"], _WHY_QUOTA))
+        why = _NO_QUOTA if have.get("quota") is None else _WHY["quota"]
+        change = have.get("quota_change")
+        told = f"{change}: {why}" if change else why
+        found.append(Drift(AREA, "quota", have.get("quota"), want["quota"], told))
     return [*found, *isolation.drift(have, want)]

@@ -9,14 +9,15 @@ asked for, so that devices with lists of their own could run their roles in anot
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from edgewright.device.areas import AREA_NAMES
+from edgewright.device.places import DEBIAN
 from edgewright.errors import InputError
 
-__all__ = ["Step", "steps"]
+__all__ = ["Step", "os_of", "steps"]
 
 
 @dataclass(frozen=True)
@@ -67,3 +68,12 @@ def steps(drifted: Iterable[Sequence[str]]) -> tuple[Step, ...]:
             f" {', '.join(AREA_NAMES)}"
         )
     return tuple(step for step in _STEPS if needed & set(step.areas))
+
+
+def os_of(want: Mapping[str, Mapping[str, Any]]) -> str:
+    """The OS that a want is for: areas of another OS than Debian say so; an empty area says nothing.
+
+    Args:
+        want: area to want, as `edgewright.device.areas.want_all` gives it.
+    """
+    return next((str(area["os"]) for area in want.values() if "os" in area), DEBIAN)

@@ -21,6 +21,7 @@ from edgewright.device.drift import Drift
 from edgewright.device.nvidia_lock import answer_of_name, effective_day, waiver_line
 from edgewright.fleet.reading import Reading
 from edgewright.fleet.runs import Expectation, Past, expect
+from edgewright.fleet.ways import by_hand, grade_line
 
 __all__ = ["Payload", "Plan", "make_plan", "no_way_back"]
 
@@ -80,11 +81,14 @@ class Plan:
         areas: areas that would be acted on, in order.
         packages: Debian packages.
         images: container images.
+        snaps: an Ubuntu Core device's.
         reboots: 0 or 1.
         reboot_for: items that only a reboot mends.
         expected: how long, by the past.
         irreversible: what cannot be undone, one sentence each.
+        by_hand: items that no run mends: it stops there, and says what a person has to do.
         waiver: the line of the waiver that its NVIDIA stack leans on; empty where there is none.
+        grade: the line that names its snaps without assertions; empty where it has none.
     """
 
     host: str
@@ -93,11 +97,14 @@ class Plan:
     areas: tuple[str, ...]
     packages: Payload
     images: Payload
+    snaps: Payload
     reboots: int
     reboot_for: tuple[str, ...]
     expected: Expectation
     irreversible: tuple[str, ...]
+    by_hand: tuple[str, ...]
     waiver: str
+    grade: str
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -107,11 +114,14 @@ class Plan:
             "areas": list(self.areas),
             "packages": self.packages.as_dict(),
             "images": self.images.as_dict(),
+            "snaps": self.snaps.as_dict(),
             "reboots": self.reboots,
             "reboot_for": list(self.reboot_for),
             "expected": self.expected.as_dict(),
             "irreversible": list(self.irreversible),
+            "by_hand": list(self.by_hand),
             "waiver": self.waiver,
+            "grade": self.grade,
         }
 
 
@@ -134,12 +144,15 @@ def make_plan(reading: Reading, lock: Mapping[str, Any], runs: Sequence[Past], t
         areas=areas,
         packages=_packages(drift, lock),
         images=_images(drift, lock, reading.stored),
+        snaps=_snaps(drift, lock),
         reboots=1 if reboot_for else 0,
         reboot_for=reboot_for,
         expected=expect(runs, areas, bool(reboot_for), reading.profile),
         irreversible=no_way_back(drift),
+        by_hand=by_hand(drift),
         waiver=waiver_line(reading.host, answer_of_name(lock, reading.profile), effective_day(lock, today))
         or "",
+        grade=grade_line(reading.host, reading.os, lock),
     )
 
 
@@ -199,3 +212,15 @@ def _images(drift: Sequence[Drift], lock: Mapping[str, Any], stored: Sequence[st
     named = [entry for entry in lock["images"] if entry["digest"] in digests - set(stored)]
     size = sum(int(entry.get("size") or 0) for entry in named)
     return Payload(tuple(f"{entry['name']}@{entry['digest'][:19]}" for entry in named), size, size)
+
+
+def _snaps(drift: Sequence[Drift], lock: Mapping[str, Any]) -> Payload:
+    """Snaps of the lock that the device has not, or has as others: each is fetched whole."""
+    wanted = {
+        item.item.partition(".")[2]
+        for item in drift
+        if item.area == "runtime" and item.item.startswith("snaps.")
+    }
+    named = [entry for entry in lock.get("snaps", []) if entry["name"] in wanted]
+    size = sum(int(entry.get("size") or 0) for entry in named)
+    return Payload(tuple(f"{entry['name']}@{entry['sha3_384'][:12]}" for entry in named), size, size)

@@ -24,6 +24,7 @@ from typing import Any
 
 from edgewright.device.drift import Drift
 from edgewright.errors import EdgewrightError, InputError
+from edgewright.fleet.ways import os_of, skipped
 from edgewright.paths import collection_root
 
 __all__ = ["OUTCOMES", "Reading", "cause", "exit_code", "read_devices", "readings_of"]
@@ -50,6 +51,8 @@ class Reading:
         profile: its hardware profile; empty where that is not known.
         stored: digests of images that the device holds though it does not run them, as far as it was asked.
         state_dir: the site's state on the controller; empty where that is not known.
+        os: the OS that it is to have; empty where that is not known.
+        skipped: items that it cannot show, as `area.item`, each with the reason.
     """
 
     host: str
@@ -60,6 +63,8 @@ class Reading:
     profile: str = ""
     stored: tuple[str, ...] = ()
     state_dir: str = ""
+    os: str = ""
+    skipped: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def state(self) -> str:
@@ -76,6 +81,8 @@ class Reading:
             "message": self.message,
             "lock": self.lock,
             "profile": self.profile,
+            "os": self.os,
+            "skipped": dict(self.skipped),
             "drift": [drift.as_dict() for drift in self.drift],
         }
 
@@ -146,6 +153,7 @@ def _reading(host: str, told: Mapping[str, Any]) -> Reading:
         return Reading(host, "unreachable", message=f"{hint} ({message})" if hint else message)
     if told.get("failed") or "drift" not in told:
         return Reading(host, "failed", message=message)
+    want = told.get("want") or {}
     return Reading(
         host,
         "read",
@@ -153,6 +161,8 @@ def _reading(host: str, told: Mapping[str, Any]) -> Reading:
         lock=str(told.get("lock") or ""),
         profile=str(told.get("profile") or ""),
         state_dir=str(told.get("state_dir") or ""),
+        os=os_of(want) if want else "",
+        skipped=skipped(want),
         stored=tuple(str(reference).rpartition("@")[2] for reference in told.get("stored") or ()),
     )
 

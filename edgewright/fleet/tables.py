@@ -10,6 +10,7 @@ from edgewright.depot.progress import human_bytes
 from edgewright.device.areas import sentence
 from edgewright.fleet.plan import Payload, Plan
 from edgewright.fleet.reading import Reading
+from edgewright.fleet.ways import skipped_lines
 
 __all__ = ["drift_text", "plan_text", "summary", "table"]
 
@@ -35,49 +36,58 @@ def summary(readings: Sequence[Reading]) -> str:
 
 def drift_text(readings: Sequence[Reading]) -> str:
     """The report of `edgewright drift`: the table, then each drifted item and each message, by device."""
-    rows = [("DEVICE", "STATE", "ITEMS", "AREAS")]
+    rows = [("DEVICE", "OS", "STATE", "ITEMS", "AREAS")]
     for reading in readings:
         areas = ", ".join(dict.fromkeys(item.area for item in reading.drift))
         items = str(len(reading.drift)) if reading.outcome == "read" else "?"
-        rows.append((reading.host, reading.state, items, areas))
+        rows.append((reading.host, reading.os or "?", reading.state, items, areas))
     blocks = [table(rows)]
     for reading in readings:
         lines = [reading.message] if reading.message else [sentence(item) for item in reading.drift]
         if lines:
             blocks.append("\n".join([f"{reading.host}:", *(f"  {line}" for line in lines)]))
-    return "\n\n".join([*blocks, summary(readings)])
+    return "\n\n".join([*blocks, *_skipped(readings), summary(readings)])
 
 
 def plan_text(readings: Sequence[Reading], plans: Mapping[str, Plan]) -> str:
     """The report of `edgewright plan`: the table, then what would change, and why, by device."""
-    rows = [("DEVICE", "STATE", "ITEMS", "PACKAGES", "IMAGES", "REBOOTS", "MINUTES")]
+    rows = [("DEVICE", "OS", "STATE", "ITEMS", "PACKAGES", "IMAGES", "SNAPS", "REBOOTS", "MINUTES")]
     for reading in readings:
         plan = plans.get(reading.host)
         if plan is None:
-            rows.append((reading.host, reading.state, "?", "?", "?", "?", "?"))
+            rows.append((reading.host, reading.os or "?", reading.state, *"??????"))
             continue
         minutes = plan.expected.minutes
         rows.append(
             (
                 reading.host,
+                reading.os or "?",
                 reading.state,
                 str(len(plan.changes)),
                 _payload(plan.packages),
                 _payload(plan.images),
+                _payload(plan.snaps),
                 str(plan.reboots),
                 ("0" if not plan.changes else "?" if minutes is None else f"{minutes:.1f}"),
             )
         )
     blocks = [table(rows)]
-    waivers = [plans[reading.host].waiver for reading in readings if reading.host in plans]
-    if any(waivers):
-        blocks.append("\n".join(line for line in waivers if line))
+    known = [plans[reading.host] for reading in readings if reading.host in plans]
+    loud = [line for plan in known for line in (plan.waiver, plan.grade) if line]
+    if loud:
+        blocks.append("\n".join(loud))
     for reading in readings:
         if reading.host not in plans:
             blocks.append(f"{reading.host}:\n  not planned: {reading.message}")
         elif plans[reading.host].changes:
             blocks.append(_device(plans[reading.host]))
-    return "\n\n".join([*blocks, summary(readings)])
+    return "\n\n".join([*blocks, *_skipped(readings), summary(readings)])
+
+
+def _skipped(readings: Sequence[Reading]) -> list[str]:
+    """One block of what devices can't show, or none."""
+    lines = skipped_lines({reading.host: reading.skipped for reading in readings})
+    return ["\n".join(lines)] if lines else []
 
 
 def _payload(payload: Payload) -> str:
@@ -92,13 +102,15 @@ def _payload(payload: Payload) -> str:
 def _device(plan: Plan) -> str:
     lines = [f"{plan.host}, to release {plan.release}, would change:"]
     lines += [f"  {change}" for change in plan.changes]
-    for name, payload in (("packages", plan.packages), ("images", plan.images)):
+    for name, payload in (("packages", plan.packages), ("images", plan.images), ("snaps", plan.snaps)):
         if payload.names:
             lines.append(f"  {name}: {', '.join(payload.names)}")
     if plan.reboots:
         lines.append(f"  one reboot, for {', '.join(plan.reboot_for)}")
     lines.append(f"  time: {_time(plan)}")
     lines += [f"  cannot be undone: {words}" for words in plan.irreversible]
+    if plan.by_hand:
+        lines.append(f"  a run stops at {', '.join(plan.by_hand)}, which a person has to mend first")
     return "\n".join(lines)
 
 

@@ -6,7 +6,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["summary"]
+__all__ = ["loud", "summary"]
+
+
+def loud(record: Mapping[str, Any]) -> list[str]:
+    """What must be told wherever a record is named: snaps that nobody vouches for, and what only stands in.
+
+    Args:
+        record: a checked record.
+    """
+    return [*_snaps(record["release"]), *_stand_ins(record["device"])]
 
 
 def summary(record: Mapping[str, Any]) -> str:
@@ -64,12 +73,16 @@ def _system(device: Mapping[str, Any]) -> list[str]:
     system = device.get("os")
     if not system:
         return []
-    stand_ins = sorted(name for name, snap in device.get("snaps", {}).items() if snap["stand_in"])
     snapd = f", snapd {device['snapd']}" if device.get("snapd") else ""
-    lines = [f"system       {system['id'] or 'unknown'} {system['version_id']}{snapd}".rstrip()]
-    if stand_ins:
-        lines.append(f"STAND-INS    {', '.join(stand_ins)}: not Canonical's; this is a twin, no Ubuntu Core")
-    return lines
+    told = f"system       {system['id'] or 'unknown'} {system['version_id']}{snapd}".rstrip()
+    return [told, *_stand_ins(device)]
+
+
+def _stand_ins(device: Mapping[str, Any]) -> list[str]:
+    names = sorted(name for name, snap in device.get("snaps", {}).items() if snap["stand_in"])
+    if not names:
+        return []
+    return [f"STAND-INS    {', '.join(names)}: not Canonical's; this is a twin, no Ubuntu Core"]
 
 
 def _snap(name: str, snap: Mapping[str, Any]) -> str:

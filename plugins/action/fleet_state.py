@@ -67,13 +67,21 @@ def _items(told: Mapping[str, Any]) -> list[tuple[str, str]]:
 # What `edgewright plan` and `edgewright drift` take of a device's result.
 _TOLD = ("failed", "unreachable", "drift", "lock", "profile", "state_dir")
 
+# And of its wants: whose way they are, and what the device can't show.
+_WANTED = ("os", "skipped")
+
 
 def _brief(told: Mapping[str, Any]) -> dict[str, Any]:
-    """A device's result without its wants and what was read, which are long."""
+    """A device's result without most of its wants and of what was read, which are long."""
     kept: dict[str, Any] = plain({name: told[name] for name in _TOLD if name in told})
     runtime = (told.get("have") or {}).get("runtime") or {}
+    want = told.get("want") or {}
     return {
         **kept,
+        "want": {
+            area: plain({key: wanted[key] for key in _WANTED if key in wanted})
+            for area, wanted in want.items()
+        },
         "msg": device_state.own_words(told.get("msg")),
         "stored": plain(runtime.get("stored") or []),
     }

@@ -18,14 +18,19 @@ def read(system: System, scope: Dict[str, Any]) -> Dict[str, Any]:
 
     Args:
         system: the device.
-        scope: the area's want: `at` says the quota group, the slice's drop-in and the quiet-cpus service's
-        file.
+        scope: the area's want: `quota`, and `at`, which says the quota group, the slice's drop-in and the
+            quiet-cpus service's file.
     """
     have = isolation.read(system, scope)
     # snapd writes the slice's own file once a service is in it; until then its drop-in makes it.
     if have.get("slice") is None and system.read(scope["at"]["drop_in"]) is not None:
         have["slice"] = scope["slice"]
-    return {"quota": quota(system, scope["at"]["group"]), **have}
+    found = {"quota": quota(system, scope["at"]["group"]), **have}
+    if found["quota"] != scope["quota"]:
+        change = last_change(system, scope["at"]["group"])
+        if change:
+            found["quota_change"] = change
+    return found
 
 
 def quota(system: System, group: str) -> Optional[Dict[str, str]]:
@@ -37,3 +42,21 @@ def quota(system: System, group: str) -> Optional[Dict[str, str]]:
     if not isinstance(numbers, list) or not numbers:
         return None
     return {"cpus": format_cpus({int(number) for number in numbers})}
+
+
+def last_change(system: System, group: str) -> Optional[str]:
+    """What snapd did last to a quota group, and when by the device's clock; None where it does not remember.
+
+    snapd forgets a change that is done after a day (overlord/overlord.go of 2.57.6: pruneWait).
+    """
+    found = []
+    for change in system.snapd("/v2/changes?select=all") or []:
+        for task in change.get("tasks") or []:
+            # Such as: Remove quota group "edgert"
+            named = str(task.get("summary")).endswith('"%s"' % group)
+            if task.get("kind") == "quota-control" and named and task.get("status") == "Done":
+                found.append((str(task.get("ready-time")), str(change.get("id")), task["summary"]))
+    if not found:
+        return None
+    time, number, summary = max(found)
+    return "%s at %sZ (change %s of snapd)" % (summary, time[:19], number)

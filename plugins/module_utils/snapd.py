@@ -21,7 +21,7 @@ import re
 import socket
 import time
 import uuid
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 from ansible_collections.edgewright.factory.plugins.module_utils.snap_files import parts_of
 
@@ -140,8 +140,8 @@ class Snapd:
                 yield from iter(lambda: stream.read(CHUNK), b"")
             yield tail.encode()
 
-        answer = self.call("POST", "/v2/snaps", body(), f"multipart/form-data; boundary={mark}", size)
-        self._wait(answer)
+        form = f"multipart/form-data; boundary={mark}"
+        self._wait(self._begin(lambda: self.call("POST", "/v2/snaps", body(), form, size)))
 
     def revert(self, name: str) -> None:
         """Go back to the revision before."""
@@ -193,7 +193,22 @@ class Snapd:
         return answer
 
     def _change(self, method: str, path: str, body: Dict[str, Any]) -> None:
-        self._wait(self.call(method, path, json.dumps(body).encode()))
+        self._wait(self._begin(lambda: self.call(method, path, json.dumps(body).encode())))
+
+    def _begin(self, ask: Callable[[], Dict[str, Any]]) -> Dict[str, Any]:
+        """Begin a change once snapd has ended what it does itself to the snap.
+
+        Such are services that a power cut stopped: that change names no snap, and `wait_for_others` can't see it.
+        """
+        end = time.monotonic() + self._change_s
+        while True:
+            try:
+                return ask()
+            except SnapdError as error:
+                # client.ErrorKindSnapChangeConflict of canonical/snapd, client/errors.go
+                if error.kind != "snap-change-conflict" or time.monotonic() > end:
+                    raise
+            time.sleep(PAUSE_S)
 
     def _wait(self, answer: Dict[str, Any]) -> None:
         """Wait for a change; snapd undoes what it began when a task of it fails."""

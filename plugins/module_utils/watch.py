@@ -40,13 +40,14 @@ def items(have: Mapping[str, Any], want: Mapping[str, Any]) -> Iterator[Tuple[st
     Args:
         have: the area as read.
         want: the area's want. Of an item that is a mapping on both sides only the want's keys count: what the
-            probe tells beside them, such as a certificate's serial, may change without being drift.
+            probe tells beside them, such as a certificate's serial, may change without being drift. The same
+            where nothing is there.
     """
     for item, value in have.items():
         wanted = want.get(item)
-        if isinstance(value, dict) and isinstance(wanted, dict) and wanted:
+        if (value is None or isinstance(value, dict)) and isinstance(wanted, dict) and wanted:
             for key in wanted:
-                yield "%s.%s" % (item, key), value.get(key)
+                yield "%s.%s" % (item, key), (value or {}).get(key)
         else:
             yield item, value
 

@@ -8,11 +8,12 @@ hand, in three runs; `make test-ubuntu-core` runs it.
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 
 import pytest
 
-from tests.integration.site import Site
+from tests.integration.site import BIN, ROOT, Site
 
 pytestmark = [pytest.mark.vm, pytest.mark.slow, pytest.mark.ubuntu_core]
 
@@ -104,3 +105,20 @@ def test_a_quota_group_removed_behind_our_back_is_found_and_mended(site: Site) -
     pid = site.ssh("systemctl show -P MainPID snap.edgewright-runtime.server.service")
     assert "/snap.edgert.slice/" in site.ssh(f"cat /proc/{pid}/cgroup")
     assert len(site.records()) == 1, "what is accepted is the same, so nothing is measured anew"
+
+
+def test_the_roles_scenario_on_a_device_with_snapd(site: Site) -> None:
+    """The molecule scenario of the roles' Ubuntu Core way: a fault for each area, told twice, and mended."""
+    records = len(site.records())
+    log = site.directory / "molecule-ubuntu_core.log"
+    with log.open("wb") as stream:
+        done = subprocess.run(
+            [str(BIN / "molecule"), "test", "-s", "ubuntu_core"],
+            cwd=ROOT,
+            env=site.environment() | {"EDGEWRIGHT_MOLECULE_INVENTORY": str(site.inventory)},
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+    assert done.returncode == 0, log.read_text(errors="replace")[-6000:]
+    assert len(site.records()) == records, "what is accepted is the same, so nothing is measured anew"

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from edgewright.device.areas import AREA_NAMES, AREAS, drift_all, want_all
+from edgewright.device.areas import AREA_NAMES, AREAS, Area, drift_all, want_all
 from edgewright.device.places import CORE24_WRITABLE, SYSTEMS, chosen_os, places, writable_on_core24
 from edgewright.errors import InputError
 from tests.unit.device.core_inputs import PROFILE, RUNTIME_SHA3, SNAPS, VARIABLES, lock
@@ -155,6 +155,57 @@ def test_drift_is_named(case: str) -> None:
     found = drift_all(_have(want, **changes), want)
     assert [f"{drift.area}.{drift.item}" for drift in found] == items
     assert all(drift.why for drift in found)
+
+
+def test_ubuntu_core_is_spoken_of_without_apt() -> None:
+    want = _want()
+    have = _have(want)
+    have["identity"] = {**have["identity"], "key": {**have["identity"]["key"], "mode": "0644"}}
+    (drift,) = drift_all(have, want)
+    assert (drift.item, drift.why) == (
+        "key.access",
+        "the key may be read by others than root, or not by root",
+    )
+    for area in AREAS:
+        words = json.dumps(dict(area.way("ubuntu_core").why))
+        assert not re.search(r"\b(apt|dpkg|podman|nginx|package|packages)\b", words), area.name
+
+
+# The acceptance's items are the controller's words on both OSes; nothing is wanted of nvidia.
+TOLD = [area for area in AREAS if area.name not in ("nvidia", "acceptance")]
+
+
+@pytest.mark.parametrize("area", TOLD, ids=lambda area: area.name)
+def test_the_devices_own_watch_knows_what_each_area_means(area: Area) -> None:
+    why = area.way("ubuntu_core").why
+    assert set(why) & set(_want()[area.name]), "an item without a meaning has a cause without its consequence"
+
+
+def test_a_watch_that_is_not_wanted_leaves_no_metrics_in_the_oss_own_place() -> None:
+    at = _want(drift_watch_period_s=0)["drift_watch"]["at"]
+    assert at["metrics"] == f"{places('ubuntu_core').textfiles}/edgewright_drift_watch.prom"
+
+
+REMOVED = 'Remove quota group "edgert" at 2026-11-21T20:11:56Z (change 8 of snapd)'
+QUOTAS: dict[str, tuple[dict[str, Any], str]] = {
+    "removed, and snapd knows": (
+        {"quota": None, "quota_change": REMOVED},
+        f"{REMOVED}: snapd has no such quota group",
+    ),
+    "gone, and nobody knows": ({"quota": None}, "snapd has no such quota group"),
+    "with other CPUs": ({"quota": {"cpus": "1"}}, "snapd has no quota group with these CPUs"),
+}
+
+
+@pytest.mark.parametrize("case", QUOTAS)
+def test_a_quota_group_that_changed_is_named_with_its_cause(case: str) -> None:
+    changes, words = QUOTAS[case]
+    want = _want()
+    have = _have(want)
+    have["isolation"] |= changes
+    (drift,) = drift_all(have, want)
+    assert f"{drift.area}.{drift.item}" == "isolation.quota"
+    assert drift.why.startswith(words)
 
 
 def test_a_newer_snapd_is_asked_for_its_stores_access() -> None:

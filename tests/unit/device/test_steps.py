@@ -8,7 +8,7 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.edgewright.factory.plugins.filter.steps import FilterModule
 
 from edgewright.device.areas import AREA_NAMES
-from edgewright.device.steps import steps
+from edgewright.device.steps import os_of, steps
 from edgewright.errors import InputError
 
 CASES: dict[str, tuple[list[list[str]], list[str]]] = {
@@ -63,3 +63,24 @@ def test_the_filter_takes_what_the_probe_returned() -> None:
 def test_the_filter_refuses_anything_else(given: list[object]) -> None:
     with pytest.raises(AnsibleFilterError, match=r"converge_steps: expected|no area kernal"):
         FilterModule().filters()["converge_steps"](given)
+
+
+SYSTEMS: dict[str, tuple[dict[str, dict[str, object]], str]] = {
+    "Debian's say nothing": ({"identity": {"key": {}}, "kernel": {}}, "debian"),
+    "Ubuntu Core's": ({"identity": {"os": "ubuntu_core"}, "nvidia": {}}, "ubuntu_core"),
+    "an empty area first": ({"nvidia": {}, "runtime": {"os": "ubuntu_core"}}, "ubuntu_core"),
+    "nothing": ({}, "debian"),
+}
+
+
+@pytest.mark.parametrize("case", SYSTEMS)
+def test_a_want_says_its_os(case: str) -> None:
+    want, system = SYSTEMS[case]
+    assert os_of(want) == system
+    assert FilterModule().filters()["device_os"]({"want": want}) == system
+
+
+@pytest.mark.parametrize("given", [{}, None, {"want": None}], ids=["no want", "none", "an empty want"])
+def test_the_os_of_anything_else_is_refused(given: object) -> None:
+    with pytest.raises(AnsibleFilterError, match="device_os: expected what edgewright"):
+        FilterModule().filters()["device_os"](given)

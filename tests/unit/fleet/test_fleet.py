@@ -266,9 +266,9 @@ def test_each_device_has_its_row() -> None:
     assert [line.split()[0] for line in lines[:6]] == [
         *("DEVICE", "reader-01", "reader-05", "reader-02", "reader-03", "reader-04")
     ]
-    assert lines[1].split() == ["reader-01", "as", "wanted", "0"]
-    assert lines[2].split() == ["reader-05", "drift", "2", "kernel"]
-    assert lines[3].split() == ["reader-02", "unreachable", "?"]
+    assert lines[1].split() == ["reader-01", "?", "as", "wanted", "0"]
+    assert lines[2].split() == ["reader-05", "?", "drift", "2", "kernel"]
+    assert lines[3].split() == ["reader-02", "?", "unreachable", "?"]
     assert "kernel.release: have 6.1-1, want 6.1-2: another kernel runs (needs a reboot)" in text
     assert lines[-1] == "5 devices: 1 as wanted, 1 drift, 1 unreachable, 1 failed, 1 unanswered"
     assert summary([reading()]) == "1 device: 1 as wanted"
@@ -279,10 +279,10 @@ def test_a_plan_is_told_with_what_is_not_known() -> None:
     plans = {each.host: make_plan(each, LOCK, PASTS, TODAY) for each in readings if each.outcome == "read"}
     text = plan_text(readings, plans)
     rows = text.splitlines()
-    assert rows[1].split()[:3] == ["reader-01", "drift", "5"]
+    assert rows[1].split()[:4] == ["reader-01", "?", "drift", "5"]
     assert "2+ (70.0 MB to 70.0 MB)" in rows[1]
-    assert rows[2].split() == ["reader-02", "unreachable", *"?????"]
-    assert rows[3].split() == ["reader-06", "as", "wanted", *"00000"]
+    assert rows[2].split() == ["reader-02", "?", "unreachable", *"??????"]
+    assert rows[3].split() == ["reader-06", "?", "as", "wanted", *"000000"]
     assert "reader-02:\n  not planned: gone" in text
     assert "one reboot, for kernel.release" in text
     assert "cannot be undone: the device restarts once" in text

@@ -14,7 +14,7 @@ from edgewright.cli.main import main
 from edgewright.device import acceptance
 from edgewright.errors import InputError
 from edgewright.record import record as records
-from edgewright.record.summary import summary
+from edgewright.record.summary import loud, summary
 from tests.unit.device.runtime_inputs import MODEL_DIGEST, PROFILE, RUNTIME_DIGEST, VARIABLES, lock
 
 LABELS = ["SN 4711-0815", "LOT B2026-11"]
@@ -221,3 +221,33 @@ def test_judge_without_labels_says_so(
         == 2
     )
     assert "run the acceptance again" in capsys.readouterr().err
+
+
+DANGEROUS = {"snaps": {"grade": "dangerous", "without_assertions": ["edgewright-runtime"]}}
+SNAPS = {
+    "core24": {"version": "12-standin", "revision": "x1", "sha3_384": None, "stand_in": True},
+    "edgewright-runtime": {"version": "1", "revision": "x1", "sha3_384": "A", "stand_in": False},
+}
+LOUD: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
+    "Debian": ({}, {}, []),
+    "asserted snaps": ({}, {"snaps": {"edgewright-runtime": SNAPS["edgewright-runtime"]}}, []),
+    "snaps without assertions": (
+        DANGEROUS,
+        {},
+        ["GRADE        DANGEROUS: snaps without assertions: edgewright-runtime"],
+    ),
+    "both": (
+        DANGEROUS,
+        {"snaps": SNAPS},
+        [
+            "GRADE        DANGEROUS: snaps without assertions: edgewright-runtime",
+            "STAND-INS    core24: not Canonical's; this is a twin, no Ubuntu Core",
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", LOUD)
+def test_what_nobody_vouches_for_is_told_wherever_a_record_is_named(case: str) -> None:
+    release, device, lines = LOUD[case]
+    assert loud({"release": release, "device": device}) == lines

@@ -21,9 +21,15 @@ from ansible_collections.edgewright.factory.plugins.module_utils import (
     probe,
     runtime_core,
     snap_digest,
+    watch,
 )
 from ansible_collections.edgewright.factory.plugins.module_utils.runtime import Answer
-from ansible_collections.edgewright.factory.plugins.module_utils.system import LocalSystem
+from ansible_collections.edgewright.factory.plugins.module_utils.system import (
+    Answering,
+    LocalSystem,
+    NoAnswerError,
+    System,
+)
 
 from edgewright.device.areas import AREAS, want_all
 from tests.unit.device.core_inputs import PROFILE, VARIABLES, lock
@@ -196,6 +202,109 @@ def test_a_quota_group_is_read_as_the_kernel_writes_cpus() -> None:
     assert isolation_core.quota(system, "other") is None
     empty = MadeSystem({}, answers={"/v2/quotas/edgert": {"group-name": "edgert"}})
     assert isolation_core.quota(empty, "edgert") is None
+
+
+def _change(number: str, words: str, ready: str, status: str = "Done", kind: str = "quota-control") -> Any:
+    """A change as snapd 2.57.6 tells it; the fields that nobody reads are left out."""
+    task = {"kind": kind, "summary": words, "status": status, "ready-time": ready}
+    return {"id": number, "kind": kind, "summary": words.split(' "', maxsplit=1)[0], "tasks": [task]}
+
+
+MADE = _change("7", 'Create quota group "edgert"', "2026-11-21T20:10:52.93462565Z")
+REMOVED = _change("8", 'Remove quota group "edgert"', "2026-11-21T20:11:56.32821041Z")
+UPDATED = _change("9", 'Update quota group "edgert"', "2026-11-21T20:12:00.1Z")
+CHANGES: dict[str, tuple[Any, str | None]] = {
+    "snapd does not answer": (None, None),
+    "it has forgotten": ([], None),
+    "removed": ([MADE, REMOVED], 'Remove quota group "edgert" at 2026-11-21T20:11:56Z (change 8 of snapd)'),
+    "the last counts, whatever the order": ([UPDATED, REMOVED, MADE], "Update quota group"),
+    "another group": ([_change("8", 'Remove quota group "other"', "2026-11-21T20:11:56Z")], None),
+    "one whose name ends alike": (
+        [_change("8", 'Remove quota group "xedgert"', "2026-11-21T20:11:56Z")],
+        None,
+    ),
+    "in vain": ([_change("8", 'Remove quota group "edgert"', "2026-11-21T20:11:56Z", "Error")], None),
+    "of another kind": (
+        [_change("8", 'Install "edgert"', "2026-11-21T20:11:56Z", kind="download-snap")],
+        None,
+    ),
+    "without tasks": ([{"id": "8", "summary": "Remove quota group"}], None),
+}
+
+
+@pytest.mark.parametrize("case", CHANGES)
+def test_who_changed_a_quota_group_is_asked_of_snapd(case: str) -> None:
+    changes, told = CHANGES[case]
+    scope = _want()["isolation"]
+    have = isolation_core.read(MadeSystem({}, answers={"/v2/changes?select=all": changes}), scope)
+    assert have["quota"] is None
+    if told is None:
+        assert "quota_change" not in have
+    else:
+        assert have["quota_change"].startswith(told)
+
+
+def test_a_quota_group_as_wanted_is_not_asked_after() -> None:
+    group = {"group-name": "edgert", "constraints": {"cpu-set": {"cpus": [2, 3]}}}
+    answers = {"/v2/quotas/edgert": group, "/v2/changes?select=all": [REMOVED]}
+    have = isolation_core.read(MadeSystem({}, answers=answers), _want()["isolation"])
+    assert have["quota"] == {"cpus": "2-3"}
+    assert "quota_change" not in have
+
+
+def test_the_devices_own_watch_tells_why_the_quota_group_is_gone() -> None:
+    want = _want()["isolation"]
+    group = {"group-name": "edgert", "constraints": {"cpu-set": {"cpus": [2, 3]}}}
+    accepted = isolation_core.read(MadeSystem({}, answers={"/v2/quotas/edgert": group}), want)
+    have = isolation_core.read(MadeSystem({}, answers={"/v2/changes?select=all": [MADE, REMOVED]}), want)
+    (area,) = (area for area in AREAS if area.name == "isolation")
+    why = area.way("ubuntu_core").why
+    found = {each["item"]: each["cause"] for each in watch.compare("isolation", have, accepted, want, why)}
+    assert found["quota.cpus"].startswith("nothing, accepted was 2-3: snapd has no quota group")
+    assert "quota" not in found, "each part of it is told, and not the whole besides"
+    assert found["quota_change"].startswith('Remove quota group "edgert" at 2026-11-21T20:11:56Z')
+
+
+def _look(answers: dict[str, Any]) -> dict[str, Any]:
+    wants = {area: wanted for area, wanted in _want().items() if area != "drift_watch"}
+    report: dict[str, Any] = watch.look(MadeSystem({}, answers=answers), {"want": wants})
+    return report
+
+
+def test_the_devices_own_watch_reads_every_area() -> None:
+    report = _look({"/v2/system-info": {"version": "2.57.6"}})
+    assert (report["success"], report["errors"]) == (True, [])
+    assert set(report["items"]) == set(_want()) - {"drift_watch"}
+
+
+class _Busy(MadeSystem):
+    """A device whose snapd takes what it is asked, and says nothing."""
+
+    def snapd(self, path: str) -> Any:
+        raise NoAnswerError(f"snapd: no answer to {path} within 30 s")
+
+
+def test_a_snapd_that_does_not_answer_is_no_finding() -> None:
+    wants = {area: wanted for area, wanted in _want().items() if area != "drift_watch"}
+    report = watch.look(_Busy({}), {"want": wants})
+    assert not report["success"]
+    assert any(
+        "snapd: no answer to /v2/quotas/edgert within 30 s" in line and "isolation" in line
+        for line in report["errors"]
+    ), report["errors"]
+    assert not any(each["area"] == "isolation" for each in report["drift"])
+
+
+def test_what_names_no_answers_hands_on_all_that_a_device_is_asked() -> None:
+    """What readers may ask, and it did not hand on, would leave them blind."""
+    interface = {name: each for name, each in vars(System).items() if callable(each) and name[0] != "_"}
+    system = Answering(MadeSystem({}))
+    asked = {name: getattr(system, name) for name in interface}
+    blind = [
+        name for name, ask in asked.items() if ask.__self__ is system and ask.__func__ is interface[name]
+    ]
+    assert set(asked) >= {"read", "run", "snapd", "fingerprint"}
+    assert not blind
 
 
 def test_the_drop_in_stands_for_the_slice_until_snapd_writes_it() -> None:

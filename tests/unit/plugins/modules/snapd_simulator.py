@@ -41,6 +41,7 @@ class Simulator:
         sets: validation sets in snapd's database, as ACCOUNT/NAME=SEQUENCE, with the assertion's revision;
             one is there once an assertion of that name was acknowledged.
         interrupted: how often a change of a snap is still found under way.
+        conflicts: how often snapd is still busy with a snap when a change of it is to begin.
         clock: seconds of the epoch on the device; each change takes one.
         started: when the runtime's services were started.
     """
@@ -56,6 +57,7 @@ class Simulator:
     refuse_ack: str = ""
     sets: dict[str, int] = field(default_factory=dict)
     interrupted: dict[str, int] = field(default_factory=dict)
+    conflicts: int = 0
     clock: int = 1_800_000_000
     started: int = 0
     _changes: list[dict[str, Any]] = field(default_factory=list)
@@ -119,6 +121,9 @@ class Simulator:
             self.acked.append(body)
             self.sets |= {key.decode(): 0 for key in re.findall(rb"validation-set (\S+)", body)}
             return _sync({})
+        if self.conflicts:
+            self.conflicts -= 1
+            return _error('snap "x" has "service-control" change in progress', "snap-change-conflict")
         if parts.path == "/v2/snaps":
             return self._change(self._install(body))
         wish = json.loads(body)

@@ -158,6 +158,17 @@ def test_a_change_that_is_under_way_is_waited_for(site: Site, monkeypatch: pytes
         impatient.wait_for_others([MODEL])
 
 
+def test_what_snapd_does_by_itself_is_waited_for(site: Site) -> None:
+    """As with services that a power cut stopped: a change that names no snap."""
+    site.simulator.conflicts = 3
+    assert site.run()["changed"] is True
+    assert site.simulator.conflicts == 0
+    site.simulator.conflicts = 10**6
+    impatient = snapd.Snapd(str(site.simulator.path), change_s=0.05)
+    with pytest.raises(snapd.SnapdError, match='"service-control" change in progress'):
+        impatient.restart([f"{RUNTIME}.server"])
+
+
 @pytest.mark.parametrize(
     ("moment", "expected"),
     [
