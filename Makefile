@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONDONTWRITEBYTECODE = 1
 INVENTORY ?= inventories/factory
 
-.PHONY: help setup provision test test-ubuntu-core test-watch-faults test-kernels test-fast lint bench readmes twins-down twin-aarch64 clean
+.PHONY: help setup provision test test-kernels test-fast lint bench readmes twins-down twin-aarch64 clean
 
 help: ## Show the targets
 	@grep -E '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -18,12 +18,6 @@ provision: setup ## Make the twins and the depot, and provision the example site
 
 test: setup ## Every test
 	@scripts/test.sh
-
-test-ubuntu-core: setup ## Tests on a snapd twin, which stands for Ubuntu Core; not all of them were seen to pass yet
-	pytest -v -m ubuntu_core
-
-test-watch-faults: setup ## The journey, and then seven faults that the device itself shall find; not seen to pass in one go yet
-	pytest -v tests/integration/test_journey.py
 
 test-kernels: setup ## The journey on Debian 13, and on Debian 12 with the real-time kernel 6.12 (long); not seen to pass yet
 	pytest -v -m other_kernels

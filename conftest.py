@@ -21,6 +21,8 @@ from edgewright.twin.abandoned import OWNER_VARIABLE, mark
 # What takes longest begins first.
 _FIRST = (
     "test_journey.py",
+    "test_journey_ubuntu_core.py",
+    "test_snapd_twin.py",
     "test_rehearsal.py",
     "test_scenarios.py",
     "test_modules_vm.py",

@@ -198,7 +198,8 @@ class Snapd:
     def _begin(self, ask: Callable[[], Dict[str, Any]]) -> Dict[str, Any]:
         """Begin a change once snapd has ended what it does itself to the snap.
 
-        Such are services that a power cut stopped: that change names no snap, and `wait_for_others` can't see it.
+        Such are services that a power cut stopped: that change names no snap, so `wait_for_others` does not
+        see it.
         """
         end = time.monotonic() + self._change_s
         while True:

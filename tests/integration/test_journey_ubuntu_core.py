@@ -2,8 +2,7 @@
 """The journey on a snapd twin: a bare device becomes an accepted one, the way of Ubuntu Core.
 
 The twin has Debian's real snapd, and stand-ins for Canonical's base and snapd snaps. The tests of this file
-are one story on one machine, in the order in which they stand. Not part of `make test` yet: it was passed by
-hand, in three runs; `make test-ubuntu-core` runs it.
+are one story on one machine, in the order in which they stand.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import pytest
 
 from tests.integration.site import BIN, ROOT, Site
 
-pytestmark = [pytest.mark.vm, pytest.mark.slow, pytest.mark.ubuntu_core]
+pytestmark = [pytest.mark.vm, pytest.mark.slow]
 
 SLICE = "/sys/fs/cgroup/snap.edgert.slice"
 # What a Debian way would touch: packages, users, images, and paths that are read-only on core24.
