@@ -296,6 +296,7 @@ def test_wrong_digest_in_the_depot_is_named_and_nothing_is_started(site: Site) -
     assert site.ssh("systemctl is-active edgewright-runtime-a") == "active"
 
 
+@pytest.mark.machines
 def test_faults_are_found_within_one_period_and_named(site: Site) -> None:
     """All at once; the device's own timer looks. The GPU is declared only, and its module is a stand-in."""
     declare_a_gpu(site)
@@ -313,6 +314,7 @@ def test_faults_are_found_within_one_period_and_named(site: Site) -> None:
     take_back(site)
 
 
+@pytest.mark.machines
 def test_boot_without_the_parameters_is_found_and_named(site: Site) -> None:
     """What only was in force is gone with the boot, what was changed on the disk is not."""
     start_without_parameters(site)
@@ -333,6 +335,7 @@ def test_unreachable_depot_is_told_by_its_address(site: Site) -> None:
     assert mended.returncode == 0, mended.text[-4000:]
 
 
+@pytest.mark.machines
 def test_the_run_after_the_faults_mended_them_all(site: Site) -> None:
     """The run that has just ended found the package and the boot menu as the faults had left them."""
     look = next_look(site)

@@ -14,7 +14,7 @@ import pytest
 
 from tests.integration.site import BIN, ROOT, Site
 
-pytestmark = [pytest.mark.vm, pytest.mark.slow]
+pytestmark = [pytest.mark.vm, pytest.mark.slow, pytest.mark.machines]
 
 SLICE = "/sys/fs/cgroup/snap.edgert.slice"
 # What a Debian way would touch: packages, users, images, and paths that are read-only on core24. Left out are

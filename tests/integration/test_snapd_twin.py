@@ -24,6 +24,7 @@ from tests.unit.snaps.asserting import chain
 pytestmark = [
     pytest.mark.vm,
     pytest.mark.slow,
+    pytest.mark.machines,
     pytest.mark.skipif(os.geteuid() != 0, reason="making a twin's image takes root"),
     pytest.mark.skipif(shutil.which("qemu-system-x86_64") is None, reason="no qemu-system-x86_64"),
     pytest.mark.skipif(shutil.which("mksquashfs") is None, reason="no mksquashfs"),
