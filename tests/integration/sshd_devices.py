@@ -348,6 +348,7 @@ class SshdFleet:
             "depot_client_url": "https://10.0.2.100:8443",
             "depot_client_suite": "bookworm",
             "drift_watch_period_s": 0,
+            "drift_watch_textfile_directory": "/var/lib/prometheus/node-exporter",
             "__identity_site_root_sha256": hashlib.sha256(der).hexdigest(),
             "__depot_client_archive_key_sha256": _sha256(apt / "edgewright-archive-key.asc"),
             "__depot_client_release_sha256": _sha256(apt / "dists/bookworm/InRelease"),
