@@ -14,6 +14,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -29,6 +30,8 @@ __all__ = ["PUBLIC_KEY_FILE", "ReleaseKey"]
 SECRET_KEY_FILE = "release.key.asc"  # noqa: S105 - a file's name
 PUBLIC_KEY_FILE = "release.pub.asc"
 SIGNATURES = "signatures"
+_NEAR_S = 10
+"""A moment that lies this far ahead at most may be the present one when gpg starts."""
 _OWNER = "Edgewright development release key"
 
 
@@ -201,7 +204,14 @@ def _made(home: Path) -> int:
 def _as_of(date: int | None, made: int) -> list[str]:
     if date is None:
         return []
-    moment = datetime.fromtimestamp(max(date, made), UTC)
+    seconds = max(date, made)
+    # gpg takes the present second for no faked time at all, and its clock then goes on: gnupg_set_time in
+    # common/gettime.c of GnuPG 2.2. A key may have been made this second. The clock that gpg asks may be a
+    # tick of the kernel behind, so a tenth of a second is added.
+    ahead = seconds + 1.1 - time.time()
+    if 0 < ahead <= _NEAR_S:
+        time.sleep(ahead)
+    moment = datetime.fromtimestamp(seconds, UTC)
     return ["--faked-system-time", f"{moment:%Y%m%dT%H%M%S}!"]  # "!": the clock stands still
 
 

@@ -58,7 +58,7 @@ def source(monkeypatch: pytest.MonkeyPatch) -> Iterator[Source]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     told = Source(f"http://127.0.0.1:{server.server_address[1]}/pool/a+b.deb")
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     yield told
     server.shutdown()
