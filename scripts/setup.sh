@@ -48,6 +48,7 @@ elif ! debian_lists; then
   say "reading apt's lists"
   "${root[@]}" apt-get update -q
 fi
+scripts/newer-qemu.sh
 
 python=""
 for candidate in python3.13 python3.12 python3.11 python3; do

@@ -5,7 +5,8 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 inventory=tests/fixtures/inventories/one_vm_arm64
-packages=(qemu-system-arm qemu-efi-aarch64 qemu-user-static binfmt-support arch-test)
+scripts/newer-qemu.sh qemu-system-arm qemu-user-static
+packages=(qemu-efi-aarch64 binfmt-support arch-test)
 missing=()
 for package in "${packages[@]}"; do
   [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")

@@ -8,8 +8,10 @@ resolve it.
 
 from __future__ import annotations
 
+import base64
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -24,6 +26,7 @@ from edgewright.twin.spec import TwinSpec
 __all__ = ["DEFAULT_INVENTORY", "choose", "read_twins"]
 
 DEFAULT_INVENTORY = "inventories/factory"
+_ANSWER = "edgewright-twins:"
 _NEEDED = ("edgewright_twin", "edgewright_state_dir", "ansible_host", "ansible_port")
 
 
@@ -41,6 +44,7 @@ def _program(name: str) -> str:
 
 def _run(argv: Sequence[str], inventory: Path) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_INVENTORY_UNPARSED_FAILED": "1"}
+    environment["ANSIBLE_STDOUT_CALLBACK"] = "ansible.builtin.minimal"
     done = subprocess.run(argv, capture_output=True, text=True, check=False, env=environment)
     if done.returncode != 0:
         lines = [line for text in (done.stdout, done.stderr) for line in text.splitlines() if line.strip()]
@@ -66,32 +70,27 @@ def _resolve(inventory: Path, twins: Mapping[str, Mapping[str, Any]]) -> dict[st
         name = json.dumps(host)
         fields = ", ".join(f"{json.dumps(key)}: hostvars[{name}][{json.dumps(key)}]" for key in values)
         rows.append(f"{name}: {{{fields}}}")
-    wanted = ", ".join(rows)
+    # Shown by a task that runs no module, in letters that no way of showing folds or quotes.
+    answer = f"{_ANSWER}{{{{ {{{', '.join(rows)}}} | to_json | b64encode }}}}"
+    play = {
+        "name": "Resolve the twins' variables",
+        "hosts": "localhost",
+        "gather_facts": False,
+        "vars": {"ansible_connection": "local", "ansible_python_interpreter": sys.executable},
+        "tasks": [{"name": "Show them", "ansible.builtin.debug": {"msg": answer}}],
+    }
     with tempfile.TemporaryDirectory() as work:
-        answer = Path(work) / "answer.json"
-        play = {
-            "name": "Resolve the twins' variables",
-            "hosts": "localhost",
-            "gather_facts": False,
-            "vars": {"ansible_connection": "local", "ansible_python_interpreter": sys.executable},
-            "tasks": [
-                {
-                    "name": "Write them",
-                    "ansible.builtin.copy": {
-                        "content": f"{{{{ {{{wanted}}} | to_json }}}}",
-                        "dest": str(answer),
-                        "mode": "0600",
-                    },
-                    "check_mode": False,
-                    "diff": False,
-                }
-            ],
-        }
         playbook = Path(work) / "resolve.yml"
         playbook.write_text(json.dumps([play]), encoding="utf-8")
-        _run([_program("ansible-playbook"), "-i", str(inventory), str(playbook)], inventory)
-        resolved: dict[str, dict[str, Any]] = json.loads(answer.read_text(encoding="utf-8"))
-        return resolved
+        done = _run([_program("ansible-playbook"), "-i", str(inventory), str(playbook)], inventory)
+    shown = re.search(rf"{_ANSWER}([A-Za-z0-9+/=]+)", done.stdout)
+    if shown is None:
+        raise InputError(
+            f"reading the inventory {inventory}: ansible-playbook ended well and did not show the twins' "
+            f"variables; it said: {done.stdout[-300:].strip()}"
+        )
+    resolved: dict[str, dict[str, Any]] = json.loads(base64.b64decode(shown[1]))
+    return resolved
 
 
 def read_twins(inventory: Path) -> dict[str, TwinSpec]:

@@ -23,7 +23,7 @@ from edgewright.errors import EdgewrightError, MissingToolError
 from edgewright.twin.spec import VM_DEPOT_HOST, TwinSpec
 from edgewright.twin.tools import Say
 
-__all__ = ["KVM", "TCG", "Accelerator", "command", "firmware", "kvm_works", "monitor", "vm_uuid"]
+__all__ = ["KVM", "Accelerator", "command", "firmware", "kvm_works", "monitor", "tcg", "vm_uuid"]
 
 _FIRMWARE = {
     "amd64": (Path("/usr/share/OVMF/OVMF_CODE_4M.fd"), Path("/usr/share/OVMF/OVMF_VARS_4M.fd"), "ovmf"),
@@ -49,9 +49,23 @@ class Accelerator:
 
 
 KVM = Accelerator("kvm", "kvm", "host")
-# tb-size: MiB for translated code. The default of 1 GiB is charged per twin; 512 is never filled here.
-# la57: five levels of page tables would only make each emulated walk longer.
-TCG = Accelerator("tcg", "tcg,thread=multi,tb-size=512", "max,la57=off")
+
+
+def tcg(cpus: int, host_cpus: int, *, parallel: bool = False) -> Accelerator:
+    """Emulation: a thread for each of the twin's CPUs where the host has as many, else one for all of them.
+
+    A CPU that waits for another's answer, as each change of a shared page table does, spends the host's time
+    when that other has no host CPU to run on. One thread gives it to the one that has work.
+
+    Args:
+        cpus: CPUs of the twin.
+        host_cpus: CPUs of the host.
+        parallel: Take a thread for each in any case.
+    """
+    thread = "multi" if parallel or cpus <= host_cpus else "single"
+    # tb-size: MiB for translated code. The default of 1 GiB is charged per twin; 512 is never filled here.
+    # la57: five levels of page tables would only make each emulated walk longer.
+    return Accelerator("tcg", f"tcg,thread={thread},tb-size=512", "max,la57=off")
 
 
 def firmware(arch: str) -> tuple[Path, Path]:
@@ -81,7 +95,7 @@ def command(spec: TwinSpec, accelerator: Accelerator, code: Path) -> list[str]:
 
     Args:
         spec: the twin.
-        accelerator: `KVM` or `TCG`.
+        accelerator: `KVM`, or `tcg` of the twin's CPUs.
         code: the firmware's code.
     """
     depot = f"nc -N 127.0.0.1 {spec.depot_port}"

@@ -41,7 +41,18 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _KINDS = ("vm", "container", "snapd")
 _ARCHES = ("amd64", "arm64")
 _IMAGES = ("debian",)
-_TWIN_KEYS = ("kind", "cpus", "memory_mib", "depot_port", "image", "arch", "suite", "capture", "stick")
+_TWIN_KEYS = (
+    "kind",
+    "cpus",
+    "memory_mib",
+    "depot_port",
+    "image",
+    "arch",
+    "suite",
+    "capture",
+    "stick",
+    "parallel",
+)
 
 
 def _whole(value: object, what: str, name: str, low: int, high: int) -> int:
@@ -74,6 +85,8 @@ class TwinSpec:
         suite: Debian's release that it starts with: `bookworm`, or `trixie` (VM of amd64 only).
         capture: whether QEMU writes the head of every packet of its network card to `net.pcap` (VM only).
         stick: a disk image that is plugged in, read only, as its second disk (VM only).
+        parallel: whether each emulated CPU has a thread of this host's, even where the host has fewer CPUs
+            (VM only): slower, for measuring what the CPUs do side by side.
 
     Raises:
         InputError: a field is not what it must be; the message names field and value.
@@ -92,6 +105,7 @@ class TwinSpec:
     suite: str = SUITES[0]
     capture: bool = False
     stick: Path | None = None
+    parallel: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what cannot be started, before anything is made."""
@@ -120,11 +134,12 @@ class TwinSpec:
         _whole(self.cpus, "edgewright_twin.cpus", self.name, 1, 64)
         _whole(self.memory_mib, "edgewright_twin.memory_mib", self.name, 512, 1 << 20)
         _whole(self.depot_port, "edgewright_twin.depot_port", self.name, 1, 65535)
-        if not isinstance(self.capture, bool):
-            raise InputError(
-                f"reading twin {self.name}: edgewright_twin.capture must be true or false, got "
-                f"{self.capture!r}; correct it in the inventory"
-            )
+        for what, switch in (("capture", self.capture), ("parallel", self.parallel)):
+            if not isinstance(switch, bool):
+                raise InputError(
+                    f"reading twin {self.name}: edgewright_twin.{what} must be true or false, got "
+                    f"{switch!r}; correct it in the inventory"
+                )
         if self.stick is not None and not self.stick.is_absolute():
             raise InputError(
                 f"reading twin {self.name}: edgewright_twin.stick must be the absolute path of a disk image, "
@@ -135,10 +150,10 @@ class TwinSpec:
                 f"reading twin {self.name}: suite {self.suite} is for VM twins of amd64, and it is a "
                 f"{self.kind} of {self.arch}; leave suite out, which means {SUITES[0]}"
             )
-        if self.kind == "container" and (self.capture or self.stick):
+        if self.kind == "container" and (self.capture or self.stick or self.parallel):
             raise InputError(
-                f"reading twin {self.name}: capture and stick are for VM twins, and it is a container; leave "
-                f"them out, or use kind: vm"
+                f"reading twin {self.name}: capture, stick and parallel are for VM twins, and it is a "
+                f"container; leave them out, or use kind: vm"
             )
         if self.kind == "snapd" and self.arch != "amd64":
             raise InputError(
@@ -228,6 +243,7 @@ class TwinSpec:
             suite=str(twin.get("suite", SUITES[0])),
             capture=twin.get("capture", False),
             stick=Path(str(twin["stick"])) if twin.get("stick") else None,
+            parallel=twin.get("parallel", False),
         )
 
     @property

@@ -115,7 +115,8 @@ class VmTwin(Twin):
         for leftover in ("pid", "qmp.sock"):
             (spec.directory / leftover).unlink(missing_ok=True)
         self._boot_from = self.serial_log.stat().st_size if self.serial_log.exists() else 0
-        argv = qemu.command(spec, qemu.KVM if kvm else qemu.TCG, code)
+        emulated = qemu.tcg(spec.cpus, len(os.sched_getaffinity(0)), parallel=spec.parallel)
+        argv = qemu.command(spec, qemu.KVM if kvm else emulated, code)
         need(argv[0])
         self._free_port()
         (spec.directory / abandoned.OWNER_FILE).write_text(abandoned.owner(), encoding="ascii")

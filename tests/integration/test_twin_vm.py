@@ -89,7 +89,7 @@ def _listen(address: str, text: bytes) -> tuple[http.server.ThreadingHTTPServer,
 
     server = http.server.ThreadingHTTPServer((address, 0), Handler)
     listener.port = server.server_port
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     return server, listener
 
 

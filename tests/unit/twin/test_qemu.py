@@ -17,6 +17,7 @@ from edgewright.twin.spec import TwinSpec
 
 SPEC = TwinSpec(name="edge-01", kind="vm", state_dir=Path("/srv/site"), port=2201, depot_port=9443)
 CODE = Path("/firmware.fd")
+TCG = qemu.tcg(4, 4)
 
 
 def _after(argv: list[str], option: str) -> list[str]:
@@ -24,7 +25,7 @@ def _after(argv: list[str], option: str) -> list[str]:
 
 
 def test_the_network_has_one_way_in_and_one_way_out() -> None:
-    (net,) = _after(qemu.command(SPEC, qemu.TCG, CODE), "-netdev")
+    (net,) = _after(qemu.command(SPEC, TCG, CODE), "-netdev")
     assert net.split(",") == [
         "user",
         "id=net0",
@@ -38,9 +39,9 @@ def test_the_network_has_one_way_in_and_one_way_out() -> None:
 @pytest.mark.parametrize(
     ("arch", "accelerator", "program", "cpu", "accel"),
     [
-        pytest.param("amd64", qemu.TCG, "qemu-system-x86_64", "max,la57=off", "tcg", id="emulated"),
+        pytest.param("amd64", TCG, "qemu-system-x86_64", "max,la57=off", "tcg", id="emulated"),
         pytest.param("amd64", qemu.KVM, "qemu-system-x86_64", "host", "kvm", id="KVM"),
-        pytest.param("arm64", qemu.TCG, "qemu-system-aarch64", "cortex-a76", "tcg", id="arm64"),
+        pytest.param("arm64", TCG, "qemu-system-aarch64", "cortex-a76", "tcg", id="arm64"),
     ],
 )
 def test_machine(arch: str, accelerator: qemu.Accelerator, program: str, cpu: str, accel: str) -> None:
@@ -50,9 +51,20 @@ def test_machine(arch: str, accelerator: qemu.Accelerator, program: str, cpu: st
     assert _after(argv, "-accel")[0].split(",")[0] == accel
 
 
+@pytest.mark.parametrize(
+    ("cpus", "host_cpus", "thread"), [(4, 4, "multi"), (4, 16, "multi"), (4, 2, "single"), (1, 1, "multi")]
+)
+def test_threads_of_an_emulated_twin_do_not_outnumber_the_hosts_cpus(
+    cpus: int, host_cpus: int, thread: str
+) -> None:
+    argv = qemu.command(replace(SPEC, cpus=cpus), qemu.tcg(cpus, host_cpus), CODE)
+    assert _after(argv, "-accel") == [f"tcg,thread={thread},tb-size=512"]
+    assert qemu.tcg(cpus, host_cpus, parallel=True).option == "tcg,thread=multi,tb-size=512"
+
+
 def test_a_capture_and_a_stick_are_extras() -> None:
-    plain = qemu.command(SPEC, qemu.TCG, CODE)
-    argv = qemu.command(replace(SPEC, capture=True, stick=Path("/srv/stick.img")), qemu.TCG, CODE)
+    plain = qemu.command(SPEC, TCG, CODE)
+    argv = qemu.command(replace(SPEC, capture=True, stick=Path("/srv/stick.img")), TCG, CODE)
     assert [word for word in argv if word not in plain] == [
         "-object",
         "filter-dump,id=dump0,netdev=net0,maxlen=256,file=net.pcap",
@@ -62,7 +74,7 @@ def test_a_capture_and_a_stick_are_extras() -> None:
 
 
 def test_size_disk_and_identity() -> None:
-    argv = qemu.command(replace(SPEC, cpus=6, memory_mib=3000), qemu.TCG, CODE)
+    argv = qemu.command(replace(SPEC, cpus=6, memory_mib=3000), TCG, CODE)
     assert (_after(argv, "-smp"), _after(argv, "-m")) == (["6"], ["3000"])
     assert _after(argv, "-uuid") == [qemu.vm_uuid(SPEC)]
     (disk,) = [value for value in _after(argv, "-drive") if "disk.qcow2" in value]
