@@ -118,14 +118,18 @@ def _noted(note: Path, count: int) -> list[str] | None:
 
 
 def _part_digests(digest: str, source: Path, chunk_bytes: int) -> list[str]:
-    """The parts' digests, and the whole's on a second core; one pass over the file."""
+    """The parts' digests, and the whole's on a second core; one pass over the file.
+
+    Where the first part ends, the whole's state is that part's digest: it is hashed once.
+    """
     whole, found = hashlib.sha256(), []
     buffer = memoryview(bytearray(_BUFFER))
     with source.open("rb", buffering=0) as stream, ThreadPoolExecutor(1) as beside:
-        part, left = hashlib.sha256(), chunk_bytes
+        part, left = whole, chunk_bytes
         while count := stream.readinto(buffer[: min(_BUFFER, left)]):
             done = beside.submit(whole.update, buffer[:count])
-            part.update(buffer[:count])
+            if part is not whole:
+                part.update(buffer[:count])
             done.result()
             left -= count
             if left == 0:

@@ -32,6 +32,12 @@ __all__ = ["fetch_wheels", "normal_name", "resolve_wheels", "wheel_licence"]
 _PARALLEL = 2
 """pip runs at once: each is a Python of its own."""
 
+_TOGETHER = 8
+"""Small wheels that one run of pip fetches: its start costs a second; a kill loses what it had."""
+
+_SMALL_BYTES = 8 << 20
+"""Up to this size in bytes, or of unknown size (0), a wheel is fetched together with others."""
+
 
 def normal_name(name: str) -> str:
     """A project's name as indices write it (PEP 503)."""
@@ -148,23 +154,40 @@ def fetch_wheels(
         UnreachableError: The index does not answer.
     """
 
-    def one(wheel: Mapping[str, Any]) -> None:
-        there = store.has(wheel["sha256"], wheel["size"] or None)
-        if not there:
-            _fetch(wheel, version, platforms, store)
-        progress.add(wheel["size"], fetched=not there)
+    missing = []
+    for wheel in wheels:
+        if store.has(wheel["sha256"], wheel["size"] or None):
+            progress.add(wheel["size"], fetched=False)
+        else:
+            missing.append(wheel)
+    small = [wheel for wheel in missing if wheel["size"] <= _SMALL_BYTES]
+    runs = [[wheel] for wheel in missing if wheel["size"] > _SMALL_BYTES]
+    runs += [small[at : at + _TOGETHER] for at in range(0, len(small), _TOGETHER)]
+
+    def one_run(run: list[Mapping[str, Any]]) -> None:
+        if len(run) > 1 and _download(run, version, platforms, store) is None:
+            progress.add(sum(wheel["size"] for wheel in run))
+            return
+        for wheel in run:  # each alone, so that a refusal is of the one that is at fault
+            errors = _download([wheel], version, platforms, store)
+            if errors is not None:
+                _refuse(f"{wheel['name']}=={wheel['version']}", wheel, errors)
+            progress.add(wheel["size"])
 
     with ThreadPoolExecutor(_PARALLEL) as pool:
-        for future in [pool.submit(one, wheel) for wheel in wheels]:
+        for future in [pool.submit(one_run, run) for run in runs]:
             future.result()
 
 
-def _fetch(wheel: Mapping[str, Any], version: str, platforms: Sequence[str], store: BlobStore) -> None:
-    what = f"{wheel['name']}=={wheel['version']}"
+def _download(
+    wheels: Sequence[Mapping[str, Any]], version: str, platforms: Sequence[str], store: BlobStore
+) -> str | None:
+    """Have one run of pip fetch wheels into the store. Returns None, or pip's words when it failed."""
     short = version.replace(".", "")
     with tempfile.TemporaryDirectory(prefix="edgewright-pip-") as room:
         wanted = Path(room) / "requirements.txt"
-        wanted.write_text(f"{what} --hash=sha256:{wheel['sha256']}\n")
+        lines = [f"{wheel['name']}=={wheel['version']} --hash=sha256:{wheel['sha256']}\n" for wheel in wheels]
+        wanted.write_text("".join(lines))
         done = _pip(
             *("download", "--quiet", "--no-deps", "--only-binary", ":all:", "--require-hashes"),
             # The hash says which wheel; whether it fits was asked when it was locked.
@@ -174,13 +197,15 @@ def _fetch(wheel: Mapping[str, Any], version: str, platforms: Sequence[str], sto
             *("--dest", room, "--requirement", str(wanted)),
         )
         if done.returncode != 0:
-            _refuse(what, wheel, _errors(done.stderr))
-        found = sorted(Path(room).glob("*.whl"))
-        if not found:
-            raise InputError(
-                f"fetching {what}: pip downloaded no wheel; lock anew with `edgewright release lock`"
-            )
-        store.put_file(found[0], wheel["sha256"], what)
+            return _errors(done.stderr)
+        for wheel in wheels:
+            what, found = f"{wheel['name']}=={wheel['version']}", Path(room) / wheel["filename"]
+            if not found.is_file():
+                raise InputError(
+                    f"fetching {what}: pip gave no {found.name}; lock anew with `edgewright release lock`"
+                )
+            store.put_file(found, wheel["sha256"], what)
+    return None
 
 
 def _refuse(what: str, wheel: Mapping[str, Any], words: str) -> None:

@@ -186,7 +186,7 @@ def served(made: Made) -> Iterator[str]:
     """The stick over HTTP, as a web server gives it to anybody."""
     handler = partial(SimpleHTTPRequestHandler, directory=str(made.stick))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}/"
         server.shutdown()
