@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from edgewright.device import acceptance, kernel_core, runtime_core
+from edgewright.device import acceptance, kernel_core, runtime_core, validation_sets
 from edgewright.device.places import UBUNTU_CORE, places
 from edgewright.snaps.grade import recorded
 
@@ -41,7 +41,12 @@ def want(variables: Mapping[str, Any], profile: Mapping[str, Any], lock: Mapping
             serving=serving,
             models=models,
             kernel=f"{kernel['name']} {kernel['revision']}" if kernel else "",
-            parts={"os": UBUNTU_CORE, "snaps": snaps, "grade": recorded(lock)},
+            parts={
+                "os": UBUNTU_CORE,
+                "snaps": snaps,
+                "grade": recorded(lock),
+                **validation_sets.recorded(lock),
+            },
             plan={
                 "server": serving["at"]["server"],
                 "cyclictest": CYCLICTEST,
@@ -53,5 +58,5 @@ def want(variables: Mapping[str, Any], profile: Mapping[str, Any], lock: Mapping
             receipt=places(UBUNTU_CORE).receipt,
         ),
     )
-    wanted["plan"]["release"] |= recorded(lock)
+    wanted["plan"]["release"] |= recorded(lock) | validation_sets.recorded(lock)
     return {"os": UBUNTU_CORE, **wanted}

@@ -27,7 +27,7 @@ from typing import Any
 
 from edgewright.device.drift import Drift, Have, Want
 
-__all__ = ["ITEM", "drift", "files", "want"]
+__all__ = ["ITEM", "drift", "files", "recorded", "want"]
 
 ITEM = "validation_sets"
 
@@ -60,6 +60,12 @@ def files(lock: Mapping[str, Any]) -> list[dict[str, Any]]:
         }
         for entry in lock.get("validation_sets", [])
     ]
+
+
+def recorded(lock: Mapping[str, Any]) -> dict[str, Any]:
+    """What an as-built record states of them, each with its assertion's revision; nothing where none are."""
+    sets = {_key(entry): entry["revision"] for entry in lock.get("validation_sets", [])}
+    return {ITEM: sets} if sets else {}
 
 
 def drift(area: str, have: Have, want: Want) -> list[Drift]:

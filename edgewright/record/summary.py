@@ -47,6 +47,10 @@ def summary(record: Mapping[str, Any]) -> str:
     ]
     lines += [f"image        {name} {digest}" for name, digest in sorted(device["images"].items())]
     lines += [f"snap         {_snap(name, snap)}" for name, snap in sorted(device.get("snaps", {}).items())]
+    lines += [
+        f"sets         {name}, revision {revision} of its assertion"
+        for name, revision in sorted(release.get("validation_sets", {}).items())
+    ]
     lines += [f"package      {name} {version}" for name, version in sorted(device["packages"].items())]
     lines += ["", *_times("latency", record["latency"], f"p99 <= {record['intent']['latency_p99_ms']:g} ms")]
     late = record["latency"]["late"]

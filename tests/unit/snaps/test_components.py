@@ -31,14 +31,9 @@ from edgewright.snaps.depot import check_bundle_snaps, check_depot_snaps
 from edgewright.snaps.inputs import lock_snaps, restore_snaps
 from edgewright.snaps.refusal import REASONS, SnapRefused
 from tests.unit.snaps import asserting as a
-from tests.unit.snaps.test_snaps_in_release import (  # noqa: F401 - the fixture trusts the test's store
-    ASSERTED,
-    DANGEROUS,
-    NOW,
-    _trust,
-    write,
-)
+from tests.unit.snaps.releases import ASSERTED, DANGEROUS, NOW, write
 
+pytestmark = pytest.mark.usefixtures("own_store")
 PART: dict[str, Any] = {
     "name": "extra",
     "path": "snaps/reader+extra_12.comp",

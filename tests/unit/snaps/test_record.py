@@ -76,6 +76,19 @@ def test_a_release_with_asserted_snaps_only_says_nothing_of_it() -> None:
     assert "GRADE" not in summary(made)
 
 
+def test_a_record_names_the_validation_sets_and_another_set_is_another_thing_to_accept() -> None:
+    pins = [{"name": snap["name"], "presence": "required"} for snap in core_inputs.SNAPS]
+    kept = {"account": "site", "name": "line-4", "sequence": 3, "revision": 1, "snaps": pins}
+    kept["assertions"] = {"filename": "site_line-4_3.assert", "sha256": "a" * 64}
+    made = _record(core_inputs.lock(validation_sets=[kept]))
+    assert made["release"]["validation_sets"] == {"site/line-4=3": 1}
+    assert "sets         site/line-4=3, revision 1 of its assertion" in summary(made)
+    plain = _record(core_inputs.lock())
+    later = _record(core_inputs.lock(validation_sets=[{**kept, "sequence": 4}]))
+    assert "validation_sets" not in plain["release"]
+    assert len({each["accepted_for"] for each in (made, plain, later)}) == 3
+
+
 def test_another_grade_is_another_thing_to_accept() -> None:
     plain, marked = _record(core_inputs.lock()), _record(core_inputs.lock(snaps=[*core_inputs.SNAPS, OWN]))
     assert plain["accepted_for"] != marked["accepted_for"]

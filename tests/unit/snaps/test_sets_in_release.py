@@ -32,15 +32,9 @@ from edgewright.snaps.inputs import lock_snaps
 from edgewright.snaps.refusal import SnapRefused
 from edgewright.snaps.setfiles import lock_sets, restore_sets
 from tests.unit.snaps import asserting as a
-from tests.unit.snaps.test_snaps_in_release import (  # noqa: F401 - the fixture trusts the test's store
-    ASSERTED,
-    DANGEROUS,
-    NOW,
-    SET,
-    _trust,
-    write,
-)
+from tests.unit.snaps.releases import ASSERTED, DANGEROUS, NOW, SET, write
 
+pytestmark = pytest.mark.usefixtures("own_store")
 FILE = "validation-set-edge-set_3.assert"
 
 

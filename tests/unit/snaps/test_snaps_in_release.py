@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -32,61 +30,15 @@ from edgewright.release.documents import (
     read_release,
 )
 from edgewright.release.resolve import find_only
-from edgewright.snaps import trusted
 from edgewright.snaps.depot import check_bundle_snaps, check_depot_snaps
 from edgewright.snaps.grade import check_inventory, recorded
 from edgewright.snaps.inputs import lock_snaps
 from edgewright.snaps.refusal import SnapRefused
-from tests.unit.bundle.small_release import make_release
 from tests.unit.snaps import asserting as a
+from tests.unit.snaps.releases import ASSERTED, DANGEROUS, NOW, write
 
-NOW = datetime(2026, 11, 21, tzinfo=UTC)
 ROOT = Path(__file__).resolve().parents[3]
-ASSERTED: dict[str, Any] = {
-    "name": "reader",
-    "path": "snaps/reader_7.snap",
-    "assertions": "snaps/reader_7.assert",
-    "revision": 7,
-    "publisher": "brand",
-    "channel": "1/stable",
-    "sha3_384": a.sha3(a.FILE),
-    "licence": "Apache-2.0",
-}
-SET: dict[str, Any] = {
-    "account": a.PUBLISHER,
-    "name": "edge-set",
-    "sequence": 3,
-    "assertions": "snaps/edge-set.assert",
-}
-LOCAL = b"hsqs" + b"own" * 100
-DANGEROUS: dict[str, Any] = {
-    "name": "own-tool",
-    "path": "snaps/own.snap",
-    "sha3_384": a.sha3(LOCAL),
-    "grade": "dangerous",
-    "licence": "Apache-2.0",
-}
-
-
-@pytest.fixture(autouse=True)
-def _trust(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    roots = a.roots()
-    monkeypatch.setattr(trusted, "canonical_roots", lambda: roots)
-    monkeypatch.setenv("EDGEWRIGHT_CACHE", str(tmp_path / "cache"))
-    yield
-
-
-def write(directory: Path, *snaps: dict[str, Any], file: bytes = a.FILE, chain: bytes | None = None) -> Path:
-    """A release with these snaps, not locked for them yet."""
-    make_release(directory)
-    (directory / "snaps").mkdir(exist_ok=True)
-    (directory / "snaps" / "reader_7.snap").write_bytes(file)
-    (directory / "snaps" / "reader_7.assert").write_bytes(a.chain() if chain is None else chain)
-    (directory / "snaps" / "own.snap").write_bytes(LOCAL)
-    release = yaml.safe_load((directory / RELEASE_FILE).read_text())
-    release["snaps"] = list(snaps)
-    (directory / RELEASE_FILE).write_text(yaml.safe_dump(release, sort_keys=False))
-    return directory
+pytestmark = pytest.mark.usefixtures("own_store")
 
 
 def locked(directory: Path, *snaps: dict[str, Any]) -> dict[str, Any]:
