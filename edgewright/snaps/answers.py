@@ -88,7 +88,7 @@ def assertion_service(assertions: Iterable[Assertion]) -> Iterator[AssertionServ
             "SNAPPY_FORCE_API_URL": here,
             "NO_PROXY": "127.0.0.1",
         }
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         try:
             yield notes

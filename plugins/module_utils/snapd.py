@@ -34,11 +34,17 @@ _MOMENT = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:[.]\d+)?(Z|[+-]\d\d:\d
 
 
 class SnapdError(Exception):
-    """snapd refused, or does not answer. `kind` is its own word, such as snap-not-found, or empty."""
+    """snapd refused, or does not answer.
 
-    def __init__(self, message: str, kind: str = "") -> None:
+    Attributes:
+        kind: snapd's own word, such as snap-not-found, or empty.
+        busy: whether another change to the snap is under way, so that asking again later may do.
+    """
+
+    def __init__(self, message: str, kind: str = "", busy: bool = False) -> None:
         super().__init__(message)
         self.kind = kind
+        self.busy = busy
 
 
 class _Connection(http.client.HTTPConnection):
@@ -189,7 +195,10 @@ class Snapd:
         result = answer.get("result")
         if answer.get("type") == "error":
             told = result if isinstance(result, dict) else {}
-            raise SnapdError(str(told.get("message", answer)), str(told.get("kind", "")))
+            # It answers 409 to any such conflict, and to one of services without a kind (postApps in
+            # daemon/api_apps.go of canonical/snapd).
+            busy = answer.get("status-code") == http.client.CONFLICT
+            raise SnapdError(str(told.get("message", answer)), str(told.get("kind", "")), busy)
         return answer
 
     def _change(self, method: str, path: str, body: Dict[str, Any]) -> None:
@@ -206,8 +215,7 @@ class Snapd:
             try:
                 return ask()
             except SnapdError as error:
-                # client.ErrorKindSnapChangeConflict of canonical/snapd, client/errors.go
-                if error.kind != "snap-change-conflict" or time.monotonic() > end:
+                if not error.busy or time.monotonic() > end:
                     raise
             time.sleep(PAUSE_S)
 

@@ -97,7 +97,7 @@ class Simulator:
             do_GET = do_POST = do_PUT = _answer  # noqa: N815 - http.server looks for these names
 
         server = socketserver.ThreadingUnixStreamServer(str(self.path), Handler)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         return server
 
     def answer(self, method: str, path: str, body: bytes) -> dict[str, Any]:
@@ -123,7 +123,8 @@ class Simulator:
             return _sync({})
         if self.conflicts:
             self.conflicts -= 1
-            return _error('snap "x" has "service-control" change in progress', "snap-change-conflict")
+            kind = "" if parts.path == "/v2/apps" else "snap-change-conflict"  # as snapd 2.57.6 does
+            return _error('snap "x" has "service-control" change in progress', kind, 409)
         if parts.path == "/v2/snaps":
             return self._change(self._install(body))
         wish = json.loads(body)
@@ -218,8 +219,8 @@ def _sync(result: Any) -> dict[str, Any]:
     return {"type": "sync", "status-code": 200, "result": result}
 
 
-def _error(message: str, kind: str = "") -> dict[str, Any]:
-    return {"type": "error", "status-code": 400, "result": {"message": message, "kind": kind}}
+def _error(message: str, kind: str = "", status: int = 400) -> dict[str, Any]:
+    return {"type": "error", "status-code": status, "result": {"message": message, "kind": kind}}
 
 
 def _pair(plug: str, slot: str) -> dict[str, Any]:
@@ -263,7 +264,7 @@ class TlsDepot:
         context.verify_mode = ssl.CERT_REQUIRED
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
 
     def give(self, request: http.server.BaseHTTPRequestHandler) -> None:
         """Answer one request."""

@@ -163,6 +163,10 @@ def test_what_snapd_does_by_itself_is_waited_for(site: Site) -> None:
     site.simulator.conflicts = 3
     assert site.run()["changed"] is True
     assert site.simulator.conflicts == 0
+    site.simulator.conflicts = 3
+    patient = snapd.Snapd(str(site.simulator.path))
+    patient.restart([f"{RUNTIME}.server"])
+    assert site.simulator.conflicts == 0
     site.simulator.conflicts = 10**6
     impatient = snapd.Snapd(str(site.simulator.path), change_s=0.05)
     with pytest.raises(snapd.SnapdError, match='"service-control" change in progress'):
@@ -230,6 +234,27 @@ def test_a_snap_with_a_hook_is_asked_until_it_is_healthy(site: Site, tmp_path: P
     assert snaps.Run(module, snapd.Snapd(str(site.simulator.path))).go()["changed"] is True
     asked = ["snap", "run", "--shell", f"{RUNTIME}.server", "-c", 'exec "$SNAP/meta/hooks/check-health"']
     assert module.commands == [asked, asked]
+
+
+@pytest.mark.parametrize(("now", "good"), [("okay", True), ("error", False)])
+def test_an_error_told_before_a_revert_is_asked_anew(
+    site: Site, tmp_path: Path, now: str, good: bool
+) -> None:
+    """What was told of a model that is gone again does not fail the next run, which installs nothing."""
+    site.run()
+    hook = tmp_path / "snap" / RUNTIME / "current" / snaps.HOOK
+    hook.parent.mkdir(parents=True)
+    hook.touch()
+    site.simulator.installed[RUNTIME]["health"] = {"status": "error", "message": "it ended"}
+    module = FakeModule(site.params, simulator=site.simulator)
+    module.ran = lambda: site.simulator.installed[RUNTIME].update(health={"status": now, "message": "asked"})
+    run = snaps.Run(module, snapd.Snapd(str(site.simulator.path)))
+    if good:
+        assert run.go()["changed"] is False
+    else:
+        with pytest.raises(snaps.RefusedError, match=r"got error \(asked\); there is no revision"):
+            run.go()
+    assert len(module.commands) == 1
 
 
 def test_a_first_install_has_nothing_to_go_back_to(site: Site) -> None:
