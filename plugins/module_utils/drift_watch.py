@@ -112,21 +112,30 @@ def _fresh(system: System, report: Mapping[str, Any], period_s: float) -> bool:
 def _findings(system: System, report: Mapping[str, Any], kept: Mapping[str, Any]) -> List[str]:
     """What the report names and is so still, as `area.item`; nothing where there is no report (see `fresh`).
 
+    An area that the watch could not read and that cannot be read now is told as `area.unread`: what is not
+    known is not as accepted.
+
     Looked at again, because a report is minutes old: what came and went (a server that was just starting) is
-    no drift. Only the areas that the report names are read once more, so a device without findings pays
-    nothing.
+    no drift. Only the areas that the report names, or had no answer for, are read once more, so a device
+    without findings pays nothing.
     """
-    drift = report.get("drift")
+    drift, items = report.get("drift"), report.get("items")
     if not isinstance(drift, list):
         return []
     found = {(each.get("area"), each.get("item")) for each in drift if isinstance(each, dict)}
     wants = kept.get("want")
-    if not found or not isinstance(wants, dict):
+    if not isinstance(wants, dict):
+        return sorted("%s.%s" % each for each in found)
+    unanswered = {area for area in wants if isinstance(items, dict) and area not in items}
+    named = {each[0] for each in found} | unanswered
+    areas = {area: wants[area] for area in wants if area in named}
+    if not areas:
         return sorted("%s.%s" % each for each in found)
     from ansible_collections.edgewright.factory.plugins.module_utils import watch
 
-    areas = {area: wants[area] for area in wants if area in {each[0] for each in found}}
     now = watch.look(system, {"want": areas, "accepted": kept.get("accepted")})
     still = {(each["area"], each["item"]) for each in now["drift"]}
     unread = set(areas) - set(now["items"])
-    return sorted("%s.%s" % each for each in found if each in still or each[0] in unread)
+    told = {each for each in found if each in still or each[0] in unread}
+    told |= {(area, "unread") for area in unread & unanswered}
+    return sorted("%s.%s" % each for each in told)

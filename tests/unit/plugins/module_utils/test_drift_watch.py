@@ -129,6 +129,22 @@ def test_findings_that_cannot_be_looked_at_again_stay() -> None:
     assert findings("pass", ACCEPTED, want={"acceptance": {"at": 1}}) == both
 
 
+UNREAD = {
+    "still unread": ({"at": 1}, {}, ["acceptance.unread"]),
+    "can be read now, and is as accepted": ({"at": {"receipt": "/receipt"}}, {}, []),
+    "had an answer": ({"at": 1}, {"acceptance": 0}, []),
+    "a report that names no items": ({"at": 1}, None, []),
+}
+
+
+@pytest.mark.parametrize("case", UNREAD)
+def test_an_area_that_the_watch_could_not_read_is_a_finding(case: str) -> None:
+    want, items, told = UNREAD[case]
+    kept = json.dumps({"want": {"acceptance": want}, "accepted": ACCEPTED})
+    files = {**BOOT, "/r": report(items=items), "/w": kept, "/receipt": RECEIPT % "pass"}
+    assert drift_watch.read(Device(files), SCOPE)["findings"] == told
+
+
 COMPARED = {
     "equal": ({"a": 1}, {"a": 1}, {"a": 1}, []),
     "a value": ({"a": 2}, {"a": 1}, {"a": 1}, ["a"]),
