@@ -293,7 +293,7 @@ def served(identity: Path) -> Iterator[int]:
     context.verify_mode = ssl.CERT_REQUIRED
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Served) as server:
         server.socket = context.wrap_socket(server.socket, server_side=True)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         yield int(server.server_address[1])
         server.shutdown()
 

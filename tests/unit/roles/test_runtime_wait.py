@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The role runtime's wait for a server: it ends when the server serves, or will not by waiting."""
+"""The wait for a server of models: it ends when the server serves, or will not by waiting."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,8 @@ from ansible.template import Templar, trust_as_template
 
 from edgewright.paths import collection_root
 
-TASKS = collection_root() / "roles" / "runtime" / "tasks"
+ROLES = collection_root() / "roles"
+TASKS = ROLES / "runtime" / "tasks"
 TROUBLE = "systemd has given up on edgewright-runtime-a.service: its last result is exit-code"
 READY = {"area": "runtime", "item": "ready"}
 HEALTH = {"area": "runtime", "item": "health"}
@@ -24,19 +26,20 @@ def read(*drift: dict[str, str], trouble: str | None = None) -> dict[str, Any]:
     return {"drift": list(drift), "summary": summary, "have": {"runtime": {"trouble": trouble}}}
 
 
-# Name -> what the probe returned; whether the wait ends, on Debian and on Ubuntu Core.
-CASES: dict[str, tuple[dict[str, Any], bool, bool]] = {
-    "it serves": (read(), True, True),
-    "it is loading": (read(READY), False, False),
-    "it will not by waiting": (read(READY, trouble=TROUBLE), True, True),
-    "only its health was told before": (read(HEALTH), False, True),
-    "the probe failed": ({"failed": True, "msg": "no route"}, False, False),
-    "a probe of an older version": ({"drift": [READY], "have": {"runtime": {}}}, False, False),
+# Name -> what the probe returned, and whether the wait ends.
+CASES: dict[str, tuple[dict[str, Any], bool]] = {
+    "it serves": (read(), True),
+    "it is loading": (read(READY), False),
+    "it will not by waiting": (read(READY, trouble=TROUBLE), True),
+    "only its health was told before": (read(HEALTH), True),
+    "it is loading, and its health was told before": (read(READY, HEALTH), False),
+    "the probe failed": ({"failed": True, "msg": "no route"}, False),
+    "a probe of an older version": ({"drift": [READY], "have": {"runtime": {}}}, False),
 }
 
 
-def tasks_of(name: str) -> Iterator[dict[str, Any]]:
-    stack = list(DataLoader().load_from_file(str(TASKS / name), trusted_as_template=True))
+def tasks_of(name: str, place: Path = TASKS) -> Iterator[dict[str, Any]]:
+    stack = list(DataLoader().load_from_file(str(place / name), trusted_as_template=True))
     while stack:
         task = stack.pop(0)
         yield task
@@ -56,11 +59,27 @@ def holds(expression: str, **variables: Any) -> bool:
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("name", ["serve.yml", "ubuntu_core.yml"])
-def test_when_the_wait_ends(name: str, case: str) -> None:
-    result, debian, core = CASES[case]
-    until = the_task(name, "Wait until the same probe")["until"]
-    assert holds(until, __runtime_after=result) is (debian if name == "serve.yml" else core)
+def test_when_the_wait_ends(case: str) -> None:
+    result, ends = CASES[case]
+    (wait,) = tasks_of("wait.yml")
+    assert holds(wait["until"], __runtime_after=result) is ends
+
+
+@pytest.mark.parametrize(
+    ("role", "name"), [("runtime", "serve.yml"), ("runtime", "ubuntu_core.yml"), ("kernel", "reboot.yml")]
+)
+def test_all_wait_alike(role: str, name: str) -> None:
+    """Static imports: those tags and conditions hold that hold where the wait is asked for."""
+    (wait,) = [
+        task
+        for task in tasks_of(name, ROLES / role / "tasks")
+        if str(task.get("name")).partition("| ")[2].startswith("Wait until")
+    ]
+    if role == "runtime":
+        assert wait["ansible.builtin.import_tasks"] == "wait.yml"
+    else:
+        told = {"name": "edgewright.factory.runtime", "tasks_from": "wait.yml"}
+        assert wait["ansible.builtin.import_role"] == told
 
 
 @pytest.mark.parametrize("name", ["serve.yml", "ubuntu_core.yml"])
