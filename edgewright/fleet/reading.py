@@ -264,8 +264,7 @@ def _hosts(inventory: Path, limit: str) -> list[str]:
     Raises:
         EdgewrightError: Ansible does not list them either.
     """
-    program = Path(sys.executable).parent / "ansible"
-    argv = [str(program if program.is_file() else "ansible"), "devices", "--list-hosts", "-i", str(inventory)]
+    argv = ["ansible", "devices", "--list-hosts", "-i", str(inventory)]
     try:
         done = subprocess.run(
             [*argv, *(["--limit", limit] if limit else [])],
@@ -295,6 +294,8 @@ def _environment() -> dict[str, str]:
     )
     found = next((path.resolve() for path in candidates if path.is_file()), None)
     settings = {
+        # Where Edgewright is called by its path, its environment's programs are on nobody's PATH.
+        "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath))),
         # A limit on tasks would take the devices apart again; the limit on each of them is the playbook's.
         "ANSIBLE_TASK_TIMEOUT": "0",
         # ansible-runner switches the checking of host keys off where the environment does not say it.

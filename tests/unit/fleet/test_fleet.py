@@ -129,6 +129,17 @@ def test_what_ssh_says_is_explained(said: str) -> None:
     assert said in told.message
 
 
+def test_ansible_is_found_where_edgewright_is_called_by_its_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then its environment's programs are not on PATH; the run gets as far as the device's variables."""
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    (tmp_path / "hosts.yml").write_text("devices: {hosts: {reader-01: }}\n", encoding="utf-8")
+    (told,) = read_devices(tmp_path / "hosts.yml")
+    assert (told.host, told.outcome) == ("reader-01", "failed")
+    assert "'edgewright_release_dir' is undefined" in told.message
+
+
 GONE = Reading("reader-02", "unreachable", message="gone")
 BAD = Reading("reader-03", "failed", message="bad")
 SILENT = Reading("reader-04", "unanswered", message="ended")
