@@ -258,10 +258,11 @@ def provisioned(given: Path | None, state: Path) -> Iterator[Site]:
     """A site whose twin is accepted: a given one that is up, or one made for this and taken down after it."""
     if given is not None:
         name = next(path.name for path in (given / "inventory" / "host_vars").iterdir())
-        port = int(_variable(given, name, "ansible_port"))
-        yield Site(given, name, ssh_port=port, depot_port=0)
+        known = _variables(given, name)
+        parallel = bool(known["edgewright_twin"].get("parallel"))
+        yield Site(given, name, ssh_port=int(known["ansible_port"]), depot_port=0, parallel=parallel)
         return
-    with Site(state / "site", "bench-rt-01", ssh_port=2233, depot_port=9464) as site:
+    with Site(state / "site", "bench-rt-01", ssh_port=2233, depot_port=9464, parallel=True) as site:
         print("bench: provisioning the twin, not measured", flush=True)
         site.up()
         run = site.play()
@@ -270,10 +271,11 @@ def provisioned(given: Path | None, state: Path) -> Iterator[Site]:
         yield site
 
 
-def _variable(given: Path, host: str, name: str) -> str:
+def _variables(given: Path, host: str) -> dict[str, Any]:
     asked = [str(BIN / "ansible-inventory"), "-i", str(given / "inventory"), "--host", host]
     done = subprocess.run(asked, capture_output=True, text=True, check=True, cwd=ROOT)
-    return str(json.loads(done.stdout)[name])
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
 
 
 def main() -> int:
@@ -290,7 +292,7 @@ def main() -> int:
     ):
         virtual = site.ssh("systemd-detect-virt")
         kind = "emulated CPU (TCG)" if virtual == "qemu" else virtual
-        system = measured_system(site)
+        system = measured_system(site) + (", a thread of the host's for each CPU" if site.parallel else "")
         emulated = measure_watch(site, arguments.looks)
         print(f"bench: {emulated}", flush=True)
         native = measure_native(site, arguments.looks, Path(name) / "native")
