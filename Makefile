@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONDONTWRITEBYTECODE = 1
 INVENTORY ?= inventories/factory
 
-.PHONY: help setup provision test test-machines test-kernels test-fast lint bench readmes twins-down twin-aarch64 clean
+.PHONY: help setup provision test test-kernels test-fast lint bench readmes twins-down twin-aarch64 clean
 
 help: ## Show the targets
 	@grep -E '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -19,11 +19,7 @@ provision: setup ## Make the twins and the depot, and provision the example site
 test: setup ## Every test
 	@scripts/test.sh
 
-test-machines: setup ## What make test has no time for: Ubuntu Core's journey, and the faults that a device finds itself
-	pytest -v -n 2 --dist loadfile tests/integration/test_journey.py tests/integration/test_journey_ubuntu_core.py \
-	    tests/integration/test_snapd_twin.py
-
-test-kernels: setup ## The journey on Debian 13, and on Debian 12 with the real-time kernel 6.12 (long); not seen to pass yet
+test-kernels: setup ## The journey on Debian 13, and on Debian 12 with the real-time kernel 6.12 (long)
 	pytest -v -m other_kernels
 
 test-fast: setup ## Tests without containers and machines, under two minutes

@@ -3,10 +3,11 @@
 
 A run that is killed leaves its twins behind; the next one, in whatever checkout, ends them by that owner.
 
-The order in which the tests' files go to the workers (`pytest -n 2 --dist loadfile`): machines first.
+The order in which the tests' files go to the workers (`pytest -n 3 --dist loadfile`): machines first.
 
-A virtual machine under emulation keeps one core busy, so the long journeys begin first, each on a worker, and
-all else fills what is left. Within a file the order stays, and a file stays on one worker.
+A virtual machine under emulation keeps about one core busy, so the long journeys begin first, each on a
+worker, and all else fills what is left; more than two or three machines at a time only slow each other down.
+Within a file the order stays, and a file stays on one worker.
 """
 
 from __future__ import annotations
@@ -18,18 +19,17 @@ import pytest
 
 from edgewright.twin.abandoned import OWNER_VARIABLE, mark
 
-# What takes longest begins first.
+# What takes longest begins first; of the first three, two are machines.
 _FIRST = (
     "test_journey.py",
     "test_journey_ubuntu_core.py",
-    "test_snapd_twin.py",
-    "test_rehearsal.py",
     "test_scenarios.py",
-    "test_modules_vm.py",
     "test_modules_build.py",
-    "test_fleet.py",
-    "test_twin_vm.py",
     "test_bundle_install.py",
+    "test_fleet.py",
+    "test_rehearsal.py",
+    "test_modules_vm.py",
+    "test_twin_vm.py",
 )
 
 

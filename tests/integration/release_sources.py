@@ -124,7 +124,7 @@ def serve(root: Path) -> Iterator[str]:
     """Serve a directory on a free port of this host. Gives `127.0.0.1:PORT`."""
     handler = functools.partial(_Handler, directory=str(root))
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
         yield f"127.0.0.1:{server.server_address[1]}"

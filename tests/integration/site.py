@@ -61,6 +61,7 @@ class Site:
         ssh_port: forwarded port of the twin, on loopback.
         depot_port: port of this site's depot, on loopback.
         twin: kind of the twin.
+        parallel: whether each of its emulated CPUs has a thread of its own.
         own: further variables of the device.
         release: what it shall hold: the directory with release and lock.
 
@@ -72,6 +73,7 @@ class Site:
     ssh_port: int
     depot_port: int
     twin: str = "vm"
+    parallel: bool = False
     own: dict[str, Any] = field(default_factory=dict)
     release: Path = ROOT / "releases" / "label-reader"
     runs: int = field(default=0)
@@ -113,6 +115,7 @@ class Site:
                     "cpus": 4,
                     "memory_mib": 2048,
                     "depot_port": self.depot_port,
+                    "parallel": self.parallel,
                 },
                 **self.own,
             },

@@ -1,199 +1,174 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A twin with Debian's snapd, a depot with the label reader's snaps, and the module that installs them."""
+"""A journey's snapd twin, and the module that installs snaps on it: other snaps offered, and asked for.
+
+snapd = SnapdSite(site)                  # a `Site` whose twin is of kind snapd
+snapd.offer_model("2", {"NOTE": Entry.file(b"another")})
+snapd.run()                              # the module's result, with `failed`
+snapd.look()["snaps"][MODEL]["version"]  # "2"
+"""
 
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import subprocess
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from edgewright.bundle.rehearsal.egress import Attempt, read_capture
 from edgewright.depot.blobs import BlobStore
-from edgewright.release.documents import load_lock, load_release
-from edgewright.release.lock import ensure_images, fetch_sources
+from edgewright.release.documents import load_lock
 from edgewright.release.ocitar import Entry
 from edgewright.snaps.content import model_snap
 from edgewright.snaps.inputs import hash_snap
 from edgewright.snaps.pack import image_entries, squash
 from edgewright.twin import SnapdTwin, TwinSpec
-from tests.integration.depot_site import RELEASE, DepotSite, served
+from tests.integration.site import BIN, ROOT, Site
 
-__all__ = ["IDENTITY", "MODEL", "PAIR", "RUNTIME", "SnapdSite", "snapd_site"]
+__all__ = ["IDENTITY", "MODEL", "RUNTIME", "SnapdSite", "twin_settings"]
 
 RUNTIME, MODEL = "edgewright-runtime", "edgewright-model-label-reader"
 PAIR = [f"{RUNTIME}:model-label-reader", f"{MODEL}:model"]
 IDENTITY = f"/var/snap/{RUNTIME}/common/identity"
-_ANSIBLE = Path(sys.executable).with_name("ansible")
+HEALTH_TIMEOUT_S = 600
+"""An emulated CPU needs a minute to start the server, and two such machines share the host's."""
+
+
+def twin_settings(depot_port: int) -> dict[str, Any]:
+    """`edgewright_twin` of a device whose packets are kept, so that none for a store goes unseen."""
+    return {"kind": "snapd", "cpus": 4, "memory_mib": 2048, "depot_port": depot_port, "capture": True}
 
 
 @dataclass
 class SnapdSite:
-    """What a test does with the twin.
+    """What a test does with the snaps of a journey's device.
 
     Attributes:
-        twin: the device.
-        depot: what it reaches.
-        lock: the release's lock.
-        store: where the lock's files are.
-        snaps: the module's wish, by name of the snap.
-        health_timeout_s: the module's; an emulated CPU needs a minute to start the server.
+        site: the journey's, with its twin, its depot and its inventory.
+        snaps: the module's wish, by name of the snap; at first what the release has locked.
     """
 
-    twin: SnapdTwin
-    depot: DepotSite
-    lock: Mapping[str, Any]
-    store: BlobStore
+    site: Site
     snaps: dict[str, dict[str, Any]] = field(default_factory=dict)
-    health_timeout_s: int = 600
 
-    def offer(self, name: str, file: Path, **more: Any) -> None:
-        """Put a snap's file into the depot, and ask for it from now on."""
-        hashed = hash_snap(file)
-        filename = f"{name}_dangerous.snap"
-        target = self.depot.depot / "snaps" / filename
-        target.unlink(missing_ok=True)
-        shutil.copyfile(file, target)
+    def __post_init__(self) -> None:
+        self.lock: Mapping[str, Any] = load_lock(self.site.release)[0]
+        self.snaps |= {snap["name"]: self._wish(snap) for snap in self.lock["snaps"]}
+        variables = {
+            "edgewright_twin": twin_settings(self.site.depot_port),
+            "edgewright_state_dir": str(self.site.state),
+            "ansible_port": self.site.ssh_port,
+        }
+        self.twin = SnapdTwin(TwinSpec.from_hostvars(self.site.device, variables))
+
+    def locked(self, name: str) -> dict[str, Any]:
+        """The module's wish for a snap as it is locked; its file is in the depot."""
+        return self._wish(next(snap for snap in self.lock["snaps"] if snap["name"] == name))
+
+    @staticmethod
+    def _wish(snap: Mapping[str, Any]) -> dict[str, Any]:
+        return {key: snap[key] for key in ("name", "filename", "size", "sha3_384", "grade")}
+
+    def put(self, name: str, data: bytes) -> None:
+        """Put a file of a new name into the depot's snaps; what the depot has stays as it is."""
+        target = self.site.depot / "snaps" / name
+        assert not target.exists(), f"{target} is the depot's own"
+        target.write_bytes(data)
         target.chmod(0o644)
-        told = {"name": name, "filename": filename, "size": hashed.size, "sha3_384": hashed.sha3_384}
-        self.snaps[name] = {**told, "grade": "dangerous", **more}
 
-    def offer_locked(self, name: str) -> None:
-        """The snap as it is locked."""
-        self.offer(name, next(self.store.path(e["sha256"]) for e in self.lock["snaps"] if e["name"] == name))
+    def offer_model(self, version: str, changed: Mapping[str, Entry], *, flip: bool = False) -> None:
+        """Offer the locked model as another version with some other files, and ask for it from now on.
 
-    def offer_model(self, version: str, changed: Mapping[str, Entry], place: Path) -> None:
-        """The locked model as another version with some other files."""
+        Args:
+            version: its version, and the revision in its file's name.
+            changed: the files that are other ones, by path.
+            flip: whether one bit of what the depot gives is another than what is asked for.
+        """
         image = next(entry for entry in self.lock["images"] if entry["role"] == "model")
-        entries = image_entries(image, self.store) | changed
-        squash(model_snap(entries, {**image, "version": version}, "amd64"), place / f"{version}.snap")
-        self.offer(MODEL, place / f"{version}.snap")
+        entries = image_entries(image, BlobStore()) | changed
+        with tempfile.TemporaryDirectory(dir=self.site.directory) as place:
+            file = Path(place) / "model.snap"
+            squash(model_snap(entries, {**image, "version": version}, "amd64"), file)
+            hashed, data = hash_snap(file), bytearray(file.read_bytes())
+        if flip:
+            data[len(data) // 2] ^= 1
+        filename = f"{MODEL}_{version}.snap"
+        self.put(filename, bytes(data))
+        told = {"filename": filename, "size": hashed.size, "sha3_384": hashed.sha3_384}
+        self.snaps[MODEL] = {"name": MODEL, "grade": "dangerous", **told}
 
-    def run(self, check: bool = False, *, start: bool = False) -> Any:
-        """Run the module on the device. Returns its result with `failed`; with `start` the process."""
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start the module on the device, by the site's own inventory."""
         wish = {
             "depot": {"host": "10.0.2.100", "port": 8443},
             "identity": IDENTITY,
             "staging": "/var/tmp/edgewright-snaps",  # noqa: S108 - on the device, made for root alone
             "snaps": list(self.snaps.values()),
             "connect": [PAIR],
-            "health_timeout_s": self.health_timeout_s,
+            "health_timeout_s": HEALTH_TIMEOUT_S,
         }
-        spec = self.twin.spec
-        options = f"-o UserKnownHostsFile={spec.known_hosts} -o StrictHostKeyChecking=yes"
-        variables = {
-            "ansible_host": spec.address,
-            "ansible_port": spec.port,
-            "ansible_user": "root",
-            "ansible_python_interpreter": "/usr/bin/python3",
-            "ansible_ssh_private_key_file": str(spec.private_key),
-            "ansible_ssh_common_args": options,
-        }
-        argv = [str(_ANSIBLE), "device", "-i", "device,", "--one-line", "-e", json.dumps(variables)]
-        argv += ["-m", "edgewright.factory.snaps", "-a", json.dumps(wish), *(["--check"] if check else [])]
-        environment = {
-            **os.environ,
-            "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.minimal",
-            "ANSIBLE_FORCE_COLOR": "0",
-        }
-        process = subprocess.Popen(
-            argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+        argv = [str(BIN / "ansible"), self.site.device, "-i", str(self.site.inventory), "--one-line"]
+        argv += ["-m", "edgewright.factory.snaps", "-a", json.dumps(wish), *arguments]
+        return subprocess.Popen(
+            argv,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=ROOT,
+            env=self.site.environment() | {"ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.minimal"},
         )
-        if start:
-            return process
-        text, _ = process.communicate(timeout=1800)
-        found = re.search(r"^device \| (\S+).*?=> (\{.*)$", text, re.MULTILINE)
+
+    def run(self, *, check: bool = False) -> dict[str, Any]:
+        """Run the module to its end. Returns its result with `failed`."""
+        process = self.start(*(["--check"] if check else []))
+        try:
+            text, _ = process.communicate(timeout=1800)
+        finally:
+            process.kill()
+        found = re.search(rf"^{re.escape(self.site.device)} \| (\S+).*?=> (\{{.*)$", text, re.MULTILINE)
         assert found, text[-3000:]
         result: dict[str, Any] = json.loads(found[2])
         return result | {"failed": found[1].startswith("FAILED")}
 
-    def ask(self, method: str, path: str) -> Any:
-        """Ask the device's snapd over its socket; a round trip of one second."""
-        done = self.twin.run(f"python3 - {method} {path}", stdin=_ASK)
+    def look(self) -> dict[str, Any]:
+        """What the device says of itself, asked once.
+
+        Returns:
+            `snaps` of its snapd by name, `changes` that are under way by their summaries, and `serves`, what
+            the model's server says on its socket: status and text.
+        """
+        done = self.twin.run(f"python3 - {RUNTIME}", stdin=_LOOK, timeout_s=600)
         assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)["result"]
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
 
-    def installed(self) -> dict[str, Any]:
-        """The device's snaps, by name."""
-        return {snap["name"]: snap for snap in self.ask("GET", "/v2/snaps")}
-
-    def serves(self) -> str:
-        """What the server says on its socket of the model."""
-        done = self.twin.run(f"python3 - {RUNTIME}", stdin=_SERVES)
-        return done.stdout + done.stderr
+    def attempts(self) -> list[Attempt]:
+        """What the device sent elsewhere since it was switched on."""
+        return read_capture(self.twin.spec.capture_file)
 
 
-_ASK = """
-import http.client, socket, sys
-link = http.client.HTTPConnection("localhost", timeout=60)
-link.sock = socket.socket(socket.AF_UNIX)
-link.sock.connect("/run/snapd.socket")
-link.request(sys.argv[1], sys.argv[2])
-print(link.getresponse().read().decode())
+_LOOK = """
+import http.client, json, socket, sys
+def ask(path, question):
+    link = http.client.HTTPConnection("localhost", timeout=60)
+    link.sock = socket.socket(socket.AF_UNIX)
+    link.sock.connect(path)
+    link.request("GET", question)
+    answer = link.getresponse()
+    return answer.status, answer.read().decode()
+def snapd(question):
+    return json.loads(ask("/run/snapd.socket", question)[1])["result"] or []
+try:
+    status, text = ask("/var/snap/%s/current/run/server.sock" % sys.argv[1], "/v2/models/label-reader")
+    serves = "%s %s" % (status, text[:300])
+except OSError as error:
+    serves = str(error)
+print(json.dumps({
+    "snaps": {snap["name"]: snap for snap in snapd("/v2/snaps")},
+    "changes": [change["summary"] for change in snapd("/v2/changes?select=in-progress")],
+    "serves": serves,
+}))
 """
-_SERVES = """
-import http.client, socket, sys
-link = http.client.HTTPConnection("localhost", timeout=60)
-link.sock = socket.socket(socket.AF_UNIX)
-link.sock.connect("/var/snap/%s/current/run/server.sock" % sys.argv[1])
-link.request("GET", "/v2/models/label-reader")
-answer = link.getresponse()
-print(answer.status, answer.read().decode()[:300])
-"""
-
-
-@contextmanager
-def snapd_site(directory: Path, port: int) -> Iterator[SnapdSite]:
-    """A twin that is up, with an identity, and a depot with the locked snaps.
-
-    Args:
-        directory: for everything of it.
-        port: a free port of this host's loopback, for the twin's ssh.
-    """
-    lock, _ = load_lock(RELEASE)
-    release, _ = load_release(RELEASE)
-    store = BlobStore()
-    fetch_sources(lock, release, store)
-    ensure_images(lock, release, RELEASE, store)
-    (directory / "depot" / "snaps").mkdir(parents=True)
-    (directory / "depot" / "depot.json").write_text('{"schema": "edgewright.depot/v1", "files": {}}')
-    with served(directory / "depot", directory) as depot:
-        spec = TwinSpec(
-            name="core-under-test",
-            kind="snapd",
-            state_dir=directory / "state",
-            port=port,
-            depot_port=int(depot.address.rpartition(":")[2]),
-            capture=True,
-        )
-        site = SnapdSite(SnapdTwin(spec), depot, lock, store)
-        try:
-            site.twin.up()
-            give_identity(site)
-            for name in (RUNTIME, MODEL):
-                site.offer_locked(name)
-            yield site
-        finally:
-            site.twin.purge()
-
-
-def give_identity(site: SnapdSite) -> None:
-    """Put the device's certificate and key where the runtime's snap reads them, as the role identity does."""
-    files = {"device.crt": site.depot.certificate, "device.key": site.depot.key}
-    files["site-root.crt"] = site.depot.authority.root
-    texts = {name: path.read_text() for name, path in files.items()}
-    script = (
-        "import json, os, sys\n"
-        f"os.makedirs({IDENTITY!r}, mode=0o700, exist_ok=True)\n"
-        "for name, text in json.load(sys.stdin).items():\n"
-        f"    with open(os.path.join({IDENTITY!r}, name), 'w') as stream:\n"
-        "        stream.write(text)\n"
-    )
-    done = site.twin.run(f'python3 -c "{script}"', stdin=json.dumps(texts))
-    assert done.returncode == 0, done.stderr

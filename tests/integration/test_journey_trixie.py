@@ -2,8 +2,8 @@
 """Kernels other than Debian 12's own: Debian 13's real-time 6.12, and the 6.12 that Debian 12's updates have.
 
 Each is one story on one machine, from bare to accepted and once more without a change, in the order in which
-the tests stand. Not part of `make test`: the machines are emulated, each story takes many minutes, and they
-were not seen to pass yet; `make test-kernels` runs them.
+the tests stand. Not part of `make test`: the machines are emulated, and each story takes many minutes;
+`make test-kernels` runs them. What passed, and when, docs/reference/kernel.md says.
 """
 
 from __future__ import annotations

@@ -84,6 +84,7 @@ def declare_a_gpu(site: Site) -> None:
         "edgewright_release_dir": str(release),
         "nvidia_persistence": False,
         "acceptance_duration_s": 5,
+        "acceptance_labels": 2,
         "drift_watch_period_s": PERIOD_S,
     }
     site.write(f"host_vars/{site.device}/edgewright.yml", declared)
