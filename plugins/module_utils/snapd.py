@@ -195,10 +195,12 @@ class Snapd:
         result = answer.get("result")
         if answer.get("type") == "error":
             told = result if isinstance(result, dict) else {}
-            # It answers 409 to any such conflict, and to one of services without a kind (postApps in
-            # daemon/api_apps.go of canonical/snapd).
-            busy = answer.get("status-code") == http.client.CONFLICT
-            raise SnapdError(str(told.get("message", answer)), str(told.get("kind", "")), busy)
+            message = str(told.get("message", answer))
+            # Such a conflict is a 409, but for services a 400 without a kind: postApps of canonical/snapd
+            # (daemon/api_apps.go) asks for another Go type than servicestate.Control gives it. The words
+            # are those of ChangeConflictError (overlord/snapstate/conflict.go).
+            busy = answer.get("status-code") == http.client.CONFLICT or " in progress" in message
+            raise SnapdError(message, str(told.get("kind", "")), busy)
         return answer
 
     def _change(self, method: str, path: str, body: Dict[str, Any]) -> None:

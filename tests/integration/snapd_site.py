@@ -13,10 +13,14 @@ import json
 import re
 import subprocess
 import tempfile
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from ansible_collections.edgewright.factory.plugins.module_utils.snapd import SOCKET, Snapd
 
 from edgewright.bundle.rehearsal.egress import Attempt, read_capture
 from edgewright.depot.blobs import BlobStore
@@ -26,6 +30,7 @@ from edgewright.snaps.content import model_snap
 from edgewright.snaps.inputs import hash_snap
 from edgewright.snaps.pack import image_entries, squash
 from edgewright.twin import SnapdTwin, TwinSpec
+from edgewright.twin.ssh import ssh_command
 from tests.integration.site import BIN, ROOT, Site
 
 __all__ = ["IDENTITY", "MODEL", "RUNTIME", "SnapdSite", "twin_settings"]
@@ -144,6 +149,25 @@ class SnapdSite:
         assert done.returncode == 0, done.stderr
         found: dict[str, Any] = json.loads(done.stdout)
         return found
+
+    @contextmanager
+    def link(self) -> Iterator[Snapd]:
+        """The module's own link to the device's snapd, whose socket ssh brings here."""
+        with tempfile.TemporaryDirectory() as place:  # a short path, as sockets take no long one
+            local = Path(place) / "snapd.socket"
+            program, *rest = ssh_command(self.twin.spec)
+            argv = [program, "-N", "-o", "ExitOnForwardFailure=yes", "-L", f"{local}:{SOCKET}", *rest]
+            process = subprocess.Popen(argv, stderr=subprocess.PIPE, text=True)
+            try:
+                end = time.monotonic() + 120
+                while not local.is_socket():
+                    assert process.poll() is None, process.communicate()[1]
+                    assert time.monotonic() < end, "ssh brings no socket"
+                    time.sleep(0.1)
+                yield Snapd(str(local))
+            finally:
+                process.terminate()
+                process.communicate()
 
     def attempts(self) -> list[Attempt]:
         """What the device sent elsewhere since it was switched on."""

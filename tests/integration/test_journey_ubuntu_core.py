@@ -10,6 +10,7 @@ of power. All that it sends is kept from its first boot on, so that no question 
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from ansible_collections.edgewright.factory.plugins.module_utils.snapd import SnapdError
 
 from edgewright.release.ocitar import Entry
 from tests.integration.site import BIN, ROOT, Site
@@ -255,6 +257,18 @@ def test_a_full_disk_leaves_the_device_as_it_was(snapd: SnapdSite) -> None:
     assert "No space left on device" in done["msg"]
     assert "Free some space" in done["msg"]
     assert snapd.look()["snaps"][MODEL]["revision"] == "x2"
+
+
+def test_a_service_that_snapd_restarts_already_is_waited_for(snapd: SnapdSite) -> None:
+    """As it does by itself after a loss of power, in a change that no question for a snap's changes finds."""
+    server = f"{RUNTIME}.server"
+    wish = json.dumps({"action": "restart", "names": [server]}).encode()
+    with snapd.link() as link:
+        link.call("POST", "/v2/apps", wish)
+        with pytest.raises(SnapdError, match='"service-control" change in progress') as told:
+            link.call("POST", "/v2/apps", wish)
+        assert told.value.busy
+        link.restart([server])
 
 
 def test_a_power_cut_during_the_refresh_is_gone_on_from(site: Site, snapd: SnapdSite) -> None:

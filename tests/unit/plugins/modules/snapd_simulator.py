@@ -123,8 +123,10 @@ class Simulator:
             return _sync({})
         if self.conflicts:
             self.conflicts -= 1
-            kind = "" if parts.path == "/v2/apps" else "snap-change-conflict"  # as snapd 2.57.6 does
-            return _error('snap "x" has "service-control" change in progress', kind, 409)
+            message = 'snap "x" has "service-control" change in progress'
+            if parts.path == "/v2/apps":  # as snapd 2.57.6 does; Ubuntu Core's journey asks the real one
+                return _error(message)
+            return _error(message, "snap-change-conflict", 409)
         if parts.path == "/v2/snaps":
             return self._change(self._install(body))
         wish = json.loads(body)
