@@ -131,6 +131,7 @@ def _asked(net: Namespace) -> bool:
     return any("snapcraft.io" in one.name for one in net.refused())
 
 
+@pytest.mark.slow
 def test_the_store_is_never_asked(room: Room, tmp_path: Path) -> None:
     with room.snapd() as link:
         done = snaps.Run(Module(wish()), link).go()
@@ -149,6 +150,7 @@ def test_the_store_is_never_asked(room: Room, tmp_path: Path) -> None:
         assert _asked(net)
 
 
+@pytest.mark.slow
 def test_assertions_of_a_stranger_are_refused(room: Room, tmp_path: Path) -> None:
     depot = TlsDepot(tmp_path)
     name, data = "edgewright-runtime", b"hsqs"
