@@ -15,8 +15,6 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-import jsonschema
-
 from edgewright.device import _yaml
 from edgewright.errors import InputError
 from edgewright.osadvice.facts import UBUNTU_CORE, load_os_facts, rules_of
@@ -77,6 +75,8 @@ def component_rows(path: Path = DATA) -> tuple[ComponentRow, ...]:
     Raises:
         InputError: The file is damaged.
     """
+    import jsonschema  # noqa: PLC0415 - see `facts`
+
     content = _yaml.load_mapping(path.read_text(encoding="utf-8"), f"facts {path}", SCHEMA)
     fault = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(_RULES).iter_errors(content))
     if fault is not None:
