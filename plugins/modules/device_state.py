@@ -16,19 +16,10 @@ description:
   - It never changes the device, in check mode or out of it.
   - What is desired follows from the variables of the roles, the host's hardware profile
     (C(edgewright_profile)) and the lock; the roles need not be part of the play.
+extends_documentation_fragment:
+  - edgewright.factory.release
+  - edgewright.factory.release.areas
 options:
-  lock:
-    description:
-      - Lock of the release, a file on the controller (schema C(edgewright.lock/v1)).
-    type: path
-    required: true
-  areas:
-    description:
-      - Areas to read; all of them when empty.
-    type: list
-    elements: str
-    default: []
-    choices: [identity, depot_client, kernel, nvidia, isolation, runtime, acceptance, drift_watch]
   read_by:
     description:
       - Name of the variable in which M(edgewright.factory.fleet_state) was registered. What it read of this

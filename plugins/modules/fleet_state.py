@@ -17,19 +17,10 @@ description:
     are all where the task has a time limit.
   - The task needs C(run_once), so that all hosts get to know what it returned.
   - It never changes a device.
+extends_documentation_fragment:
+  - edgewright.factory.release
+  - edgewright.factory.release.areas
 options:
-  lock:
-    description:
-      - Lock of the release, a file on the controller (schema C(edgewright.lock/v1)).
-    type: path
-    required: true
-  areas:
-    description:
-      - Areas to read; all of them when empty.
-    type: list
-    elements: str
-    default: []
-    choices: [identity, depot_client, kernel, nvidia, isolation, runtime, acceptance, drift_watch]
   readings:
     description:
       - Whether to return C(readings), what is to be told of each device, in place of C(devices).

@@ -24,11 +24,9 @@ attributes:
   diff_mode:
     support: full
     description: Gives the versions before and after.
+extends_documentation_fragment:
+  - edgewright.factory.release
 options:
-  lock:
-    description: Path of the release's lock on the controller.
-    type: path
-    required: true
   depot_dir:
     description: The depot's directory on the controller.
     type: path

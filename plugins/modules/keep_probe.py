@@ -12,12 +12,9 @@ description:
     is one command without a transfer, and removes those of other versions. Nothing travels where it is there.
   - The program is put in place whole or not at all, by a rename.
   - It returns the device's state as M(edgewright.factory.device_state) does, read afterwards.
+extends_documentation_fragment:
+  - edgewright.factory.release
 options:
-  lock:
-    description:
-      - Lock of the release, a file on the controller (schema C(edgewright.lock/v1)).
-    type: path
-    required: true
   absent:
     description:
       - Whether a probe has just found that the device does not keep the program, so that it is not asked.

@@ -13,12 +13,9 @@ description:
     a new version of Edgewright.
   - A device on which it fails is left out of what it returns, and is told by the tasks of its own.
   - The task needs C(run_once). In check mode it does nothing.
+extends_documentation_fragment:
+  - edgewright.factory.release
 options:
-  lock:
-    description:
-      - Lock of the release, a file on the controller (schema C(edgewright.lock/v1)).
-    type: path
-    required: true
   read_by:
     description: Name of the variable in which M(edgewright.factory.fleet_state) was registered.
     type: str

@@ -12,12 +12,8 @@ description:
   - It does not fail where a host has faults; it names the host, for
     M(edgewright.factory.validate_inventory) to tell the faults there.
   - The task needs C(run_once).
-options:
-  lock:
-    description:
-      - Lock of the release, a file on the controller (schema C(edgewright.lock/v1)).
-    type: path
-    required: true
+extends_documentation_fragment:
+  - edgewright.factory.release
 attributes:
   check_mode:
     description: Only reads; does the same in check mode.

@@ -15,12 +15,8 @@ description:
     possible on it, such as CPU lists that name CPUs the device has and leave one for the system.
   - A waiver that the device's NVIDIA stack leans on must still count on this day.
   - Values must be of their declared types. All faults of a host are told at once.
-options:
-  lock:
-    description:
-      - Lock of the release, a file on the controller (schema C(edgewright.lock/v1)).
-    type: path
-    required: true
+extends_documentation_fragment:
+  - edgewright.factory.release
 attributes:
   check_mode:
     description: Only reads; does the same in check mode.

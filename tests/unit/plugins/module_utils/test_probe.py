@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible_collections.edgewright.factory.plugins.doc_fragments.release import ModuleDocFragment
 from ansible_collections.edgewright.factory.plugins.module_utils.probe import READERS, probe
 from ansible_collections.edgewright.factory.plugins.module_utils.system import LocalSystem, System
 from ansible_collections.edgewright.factory.plugins.modules import device_state
@@ -50,7 +51,7 @@ class Counting(System):
 def test_the_devices_table_is_the_controllers() -> None:
     assert tuple(name for name, reader in READERS) == AREA_NAMES
     assert tuple(device_state.AREAS) == AREA_NAMES
-    documented = yaml.safe_load(device_state.DOCUMENTATION)["options"]["areas"]["choices"]
+    documented = yaml.safe_load(ModuleDocFragment.AREAS)["options"]["areas"]["choices"]
     assert tuple(documented) == AREA_NAMES
 
 
