@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 from pathlib import Path
 
-__all__ = ["cache_dir", "collection_root"]
+__all__ = ["cache_dir", "collection_root", "programs"]
 
 
 @functools.cache
@@ -22,6 +23,11 @@ def collection_root() -> Path:
     if (beside / "galaxy.yml").is_file():
         return beside
     return beside / "ansible_collections" / "edgewright" / "factory"
+
+
+def programs() -> Path:
+    """Directory of the programs of this environment: Edgewright's and Ansible's, on `PATH` or not."""
+    return Path(sys.executable).parent
 
 
 def cache_dir() -> Path:

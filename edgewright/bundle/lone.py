@@ -14,7 +14,6 @@ import shlex
 import shutil
 import socket
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +27,7 @@ from edgewright.depot.progress import say
 from edgewright.device.lock import for_target
 from edgewright.device.profile import SCHEMA, carried_profiles, known_profiles, load_profile
 from edgewright.errors import EdgewrightError, InputError, MissingToolError
-from edgewright.paths import collection_root
+from edgewright.paths import collection_root, programs
 from edgewright.release.documents import load_lock
 
 __all__ = [
@@ -236,7 +235,7 @@ def provision_self(places: Places, site: Path, profile: str | None) -> int:
 
 def playbook_command(inventory: Path) -> list[str]:
     """The words that run the installed site.yml on an inventory."""
-    return [str(_bin() / "ansible-playbook"), "-i", str(inventory), str(collection_root() / "site.yml")]
+    return [str(programs() / "ansible-playbook"), "-i", str(inventory), str(collection_root() / "site.yml")]
 
 
 def next_steps(places: Places, site: Path) -> str:
@@ -387,9 +386,5 @@ def _write(site: Path, files: Mapping[str, Any]) -> list[str]:
     return written
 
 
-def _bin() -> Path:
-    return Path(sys.executable).parent
-
-
 def _program() -> str:
-    return str(_bin() / "edgewright")
+    return str(programs() / "edgewright")

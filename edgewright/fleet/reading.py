@@ -15,7 +15,6 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +24,7 @@ from typing import Any
 from edgewright.device.drift import Drift
 from edgewright.errors import EdgewrightError, InputError
 from edgewright.fleet.ways import os_of, skipped
-from edgewright.paths import collection_root
+from edgewright.paths import collection_root, programs
 
 __all__ = ["OUTCOMES", "Reading", "cause", "exit_code", "read_devices", "readings_of"]
 
@@ -295,7 +294,7 @@ def _environment() -> dict[str, str]:
     found = next((path.resolve() for path in candidates if path.is_file()), None)
     settings = {
         # Where Edgewright is called by its path, its environment's programs are on nobody's PATH.
-        "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath))),
+        "PATH": os.pathsep.join((str(programs()), os.environ.get("PATH", os.defpath))),
         # A limit on tasks would take the devices apart again; the limit on each of them is the playbook's.
         "ANSIBLE_TASK_TIMEOUT": "0",
         # ansible-runner switches the checking of host keys off where the environment does not say it.

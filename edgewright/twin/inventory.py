@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from edgewright.errors import InputError, MissingToolError
+from edgewright.paths import programs
 from edgewright.twin.spec import TwinSpec
 
 __all__ = ["DEFAULT_INVENTORY", "choose", "read_twins"]
@@ -32,7 +33,7 @@ _NEEDED = ("edgewright_twin", "edgewright_state_dir", "ansible_host", "ansible_p
 
 def _program(name: str) -> str:
     """Ansible's program beside this Python, else on PATH."""
-    beside = Path(sys.executable).parent / name
+    beside = programs() / name
     found = str(beside) if beside.is_file() else shutil.which(name)
     if not found:
         raise MissingToolError(

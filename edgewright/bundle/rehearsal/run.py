@@ -16,7 +16,6 @@ import json
 import os
 import re
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -38,6 +37,7 @@ from edgewright.bundle.rehearsal.site import DEVICE, INVENTORY, device_twin, tar
 from edgewright.bundle.verify import open_bundle
 from edgewright.depot.progress import Progress, human_bytes
 from edgewright.errors import EdgewrightError, InputError
+from edgewright.paths import programs
 from edgewright.release.documents import LOCK_FILE, load_lock_file
 from edgewright.twin.recipe import vm_recipe
 from edgewright.twin.tools import Say, need, run_logged, tail
@@ -227,7 +227,7 @@ def _procedure(
                         )
                     seen.append(controller.run(f"{_PREFIX}/bin/edgewright --version", "asking").strip())
                 with done.step("start a bare device that reaches the controller alone") as seen:
-                    program = str(Path(sys.executable).parent / "edgewright")
+                    program = str(programs() / "edgewright")
                     command = [*net.enter, program, "twin", "up", "-i", str(twins)]
                     run_logged(command, "starting the device", work / "twin.log", done.say)
                     done.accelerator = twin.accelerator() or ""
