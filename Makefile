@@ -22,7 +22,7 @@ test: setup ## Every test
 test-kernels: setup ## The journey on Debian 13, and on Debian 12 with the real-time kernel 6.12 (long)
 	pytest -v -m other_kernels
 
-test-fast: setup ## Tests without containers and machines, under two minutes
+test-fast: setup ## Tests without real clients, containers and machines, under two minutes
 	pytest -q -n 2 --dist loadfile -m "not clients and not container and not vm and not slow"
 
 lint: setup ## ruff, mypy, ansible-lint, yamllint, shellcheck

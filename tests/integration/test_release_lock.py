@@ -26,6 +26,7 @@ from tests.integration.release_place import FILE, Place, make_place
 from tests.integration.release_sources import Archive, tiny_wheel
 
 pytestmark = [
+    pytest.mark.clients,
     pytest.mark.skipif(
         shutil.which("apt-ftparchive") is None, reason="apt-ftparchive (apt-utils) is missing"
     ),
