@@ -205,7 +205,7 @@ def wait_for_computing(server: Served, number: int) -> None:
         time.sleep(0.02)
 
 
-BIG = 1400  # a matrix of this size keeps one core busy for more than a second
+BIG = 1400  # a matrix of this size keeps one core busy for seconds, also a fast one
 
 
 def test_stop_finishes_the_request_in_flight(served_power: Path) -> None:

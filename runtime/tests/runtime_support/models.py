@@ -114,7 +114,7 @@ def write_gather(models: Path) -> Path:
     return write_package(models, "gather", content, [({"x": x, "at": np.array([2])}, {"y": x[2:]})])
 
 
-def write_power(models: Path, steps: int = 24) -> Path:
+def write_power(models: Path, steps: int = 60) -> Path:
     """`y` = x multiplied with itself again and again: takes as long as the matrix is large."""
     names = ["x", *(f"t{step}" for step in range(steps - 1)), "y"]
     content = model_bytes(
