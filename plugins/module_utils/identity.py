@@ -1,21 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads a device's identity: key, certificate and the root that it trusts.
 
-Three calls of openssl at most, and none on a device without a certificate: each costs about half a
-second on an emulated device. Standard library only, Python 3.9 and later. The items are described
-in `edgewright/device/identity.py`.
+Two calls of openssl on a device as it shall be, three at most, and none on one without a key and a
+certificate: each costs about half a second on an emulated device. Standard library only, Python 3.9 and
+later. The items are described in `edgewright/device/identity.py`.
 """
 
 from __future__ import annotations
 
 import binascii
 import re
-from typing import Dict, List, Mapping, Optional
+from typing import Dict, List, Mapping, Optional, Tuple
 
 from ansible_collections.edgewright.factory.plugins.module_utils.lean import sha256
-from ansible_collections.edgewright.factory.plugins.module_utils.system import System
+from ansible_collections.edgewright.factory.plugins.module_utils.system import Result, System
 
-_PEM = re.compile("-----BEGIN CERTIFICATE-----\n(.*?)-----END CERTIFICATE-----", re.DOTALL)
+# A private key for P-256 as openssl and Python's `cryptography` write it (RFC 5958, RFC 5915): every byte but
+# those of its two numbers is given. `_P256` names the curve, in it and in a public key (RFC 5480).
+_P256 = bytes.fromhex("301306072a8648ce3d020106082a8648ce3d030107")
+_P256_BEGIN = bytes.fromhex("308187020100") + _P256 + bytes.fromhex("046d306b0201010420")
+_P256_MIDDLE = bytes.fromhex("a144")
+_P256_SECRET_END = len(_P256_BEGIN) + 32
 
 
 def read(system: System, scope: Mapping[str, object]) -> Dict[str, object]:
@@ -31,35 +36,37 @@ def read(system: System, scope: Mapping[str, object]) -> Dict[str, object]:
     directory = str(scope["directory"])
     packages = scope.get("packages")
     names = list(packages) if isinstance(packages, dict) else []
-    key_path = directory + "/device.key"
-    public = _public_key(system, key_path)
-    root = system.read(directory + "/site-root.crt")
-    root_sha256 = fingerprint(root)
+    pem = system.read(directory + "/device.crt")
+    shown = _shown(system, directory, int(str(scope["renew_days"]))) if pem else Result(0, "", "")
+    certified = _block("PUBLIC KEY", shown.out)
+    kind, public = _public_key(system, directory + "/device.key", certified)
+    root_sha256 = fingerprint(system.read(directory + "/site-root.crt"))
     return {
         "packages": installed(system, names),
-        "key": _key(system, key_path, public),
-        "certificate": _certificate(system, directory, public, int(str(scope["renew_days"]))),
+        "key": _key(system, directory + "/device.key", kind),
+        "certificate": _certificate(system, directory, pem, shown, bool(public) and public == certified)
+        if pem
+        else None,
         "site_root": None if root_sha256 is None else {"sha256": root_sha256},
     }
 
 
 def fingerprint(pem: Optional[str]) -> Optional[str]:
     """SHA-256 of the first certificate's DER in lower-case hexadecimal; None when there is none."""
-    found = _PEM.search(pem or "")
-    if found is None:
-        return None
-    try:
-        der = _decoded("".join(found.group(1).split()))
-    except ValueError:
-        return None
+    der = _block("CERTIFICATE", pem or "")
     return sha256(der) if der else None
 
 
-def _decoded(text: str) -> bytes:
-    """Bytes of a base64 text, in which nothing else may stand."""
+def _block(label: str, pem: str) -> bytes:
+    """What the first block of a label holds; nothing when there is none, or it is no base64."""
+    found = re.search("-----BEGIN %s-----\n(.*?)-----END %s-----" % (label, label), pem, re.DOTALL)
+    text = "".join(found.group(1).split()) if found else ""
     if not re.fullmatch("[A-Za-z0-9+/]*={0,2}", text):
-        raise ValueError("no base64")
-    return binascii.a2b_base64(text)
+        return b""
+    try:
+        return binascii.a2b_base64(text)
+    except ValueError:
+        return b""
 
 
 def installed(system: System, names: List[str]) -> Dict[str, Optional[str]]:
@@ -76,47 +83,45 @@ def installed(system: System, names: List[str]) -> Dict[str, Optional[str]]:
     return found
 
 
-def _public_key(system: System, path: str) -> str:
+def _public_key(system: System, path: str, certified: bytes) -> Tuple[str, bytes]:
+    """Kind of the private key, and its public key as DER (nothing: it can't be read).
+
+    Where its bytes are those of a P-256 key with the certificate's public key, openssl would say nothing else
+    and is not asked. Any other key is openssl's to judge.
+    """
+    held = _block("PRIVATE KEY", system.read(path) or "")
+    if held.startswith(_P256_BEGIN) and held.startswith(_P256_MIDDLE, _P256_SECRET_END):
+        public = b"\x30\x59" + _P256 + held[_P256_SECRET_END + len(_P256_MIDDLE) :]
+        if public == certified:
+            return "ec-p256", public
     if system.stat(path) is None:
-        return ""
+        return "", b""
     done = system.run(["openssl", "pkey", "-in", path, "-pubout", "-text_pub"])
-    return done.out if done.rc == 0 else ""
+    if done.rc != 0 or not done.out:
+        return "unreadable", b""
+    kind = done.out.partition("-----END PUBLIC KEY-----")[2].strip().split("\n")[0] or "unknown"
+    return "ec-p256" if "NIST CURVE: P-256" in done.out else kind, _block("PUBLIC KEY", done.out)
 
 
-def _key(system: System, path: str, public: str) -> Optional[Dict[str, object]]:
+def _key(system: System, path: str, kind: str) -> Optional[Dict[str, object]]:
     access = system.stat(path)
-    if access is None:
-        return None
-    if not public:
-        kind = "unreadable"
-    elif "NIST CURVE: P-256" in public:
-        kind = "ec-p256"
-    else:
-        kind = public.partition("-----END PUBLIC KEY-----")[2].strip().split("\n")[0] or "unknown"
-    return {"mode": access["mode"], "owner": access["owner"], "kind": kind}
+    return None if access is None else {"mode": access["mode"], "owner": access["owner"], "kind": kind}
 
 
-def _certificate(system: System, directory: str, public: str, renew_days: int) -> Optional[Dict[str, object]]:
-    path = directory + "/device.crt"
-    pem = system.read(path)
-    if not pem:
-        return None
-    argv = [
-        "openssl",
-        "x509",
-        "-in",
-        path,
-        "-noout",
-        "-subject",
-        "-issuer",
-        "-startdate",
-        "-enddate",
-        "-dateopt",
-    ]
-    argv += ["iso_8601", "-nameopt", "RFC2253", "-ext", "subjectAltName", "-pubkey"]
-    argv += ["-checkend", str(renew_days * 86400)]
-    shown = system.run(argv)
-    # Status 1 is also "it will expire", which is an answer; a certificate that can't be read has no subject.
+def _shown(system: System, directory: str, renew_days: int) -> Result:
+    """What openssl says of the certificate.
+
+    Its status is 1 also where "it will expire", which is an answer; one that can't be read has no subject.
+    """
+    argv = ["openssl", "x509", "-in", directory + "/device.crt", "-noout", "-subject", "-issuer"]
+    argv += ["-startdate", "-enddate", "-dateopt", "iso_8601", "-nameopt", "RFC2253"]
+    argv += ["-ext", "subjectAltName", "-pubkey", "-checkend", str(renew_days * 86400)]
+    return system.run(argv)
+
+
+def _certificate(
+    system: System, directory: str, pem: str, shown: Result, matches_key: bool
+) -> Dict[str, object]:
     subject = _after("subject=", shown.out)
     if subject is None:
         words = (shown.err.strip() or "no answer from openssl").split("\n")
@@ -138,7 +143,7 @@ def _certificate(system: System, directory: str, public: str, renew_days: int) -
         "sha256": fingerprint(pem),
         "not_before": _after("notBefore=", shown.out),
         "not_after": _after("notAfter=", shown.out),
-        "matches_key": bool(public) and _pubkey(shown.out) == _pubkey(public),
+        "matches_key": matches_key,
         "chain": _chain(system, directory),
         "renewal_due": "Certificate will expire" in shown.out,
     }
@@ -149,11 +154,6 @@ def _after(label: str, text: str) -> Optional[str]:
         if line.startswith(label):
             return line[len(label) :].strip()
     return None
-
-
-def _pubkey(text: str) -> Optional[str]:
-    found = re.search("-----BEGIN PUBLIC KEY-----.*?-----END PUBLIC KEY-----", text, re.DOTALL)
-    return found.group(0) if found else None
 
 
 def _names(text: str) -> List[str]:

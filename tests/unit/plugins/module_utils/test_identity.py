@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 import shutil
 import subprocess
 from pathlib import Path
@@ -33,11 +34,13 @@ class Device(LocalSystem):
 
     def __init__(self, openssl: bool = True) -> None:
         self._openssl = openssl
+        self.asked: list[str] = []
 
     def read_bytes(self, path: str) -> bytes | None:
         return STATUS.encode() if path == "/var/lib/dpkg/status" else super().read_bytes(path)
 
     def run(self, argv: list[str], timeout_s: float = 30.0) -> Result:
+        self.asked.append(argv[1])
         return super().run(argv, timeout_s) if self._openssl else Result(127, "", "no such program: openssl")
 
 
@@ -152,8 +155,39 @@ def test_a_good_identity(provisioned: Path) -> None:
 
 
 def test_a_bare_device_starts_no_program(tmp_path: Path) -> None:
-    have = read(tmp_path, device=Device(openssl=False))
+    device = Device()
+    have = read(tmp_path, device=device)
     assert (have["key"], have["certificate"], have["site_root"]) == (None, None, None)
+    assert device.asked == []
+
+
+def test_openssl_is_not_asked_for_what_the_bytes_of_a_good_key_say(provisioned: Path) -> None:
+    device = Device()
+    good = read(provisioned, device=device)
+    assert device.asked == ["x509", "verify"]
+    # The same key in another form: openssl reads it, and says the same.
+    openssl("ec", "-in", "device.key", "-out", "device.key", cwd=provisioned)
+    (provisioned / "device.key").chmod(0o400)
+    device = Device()
+    assert read(provisioned, device=device) == good
+    assert device.asked == ["x509", "pkey", "verify"]
+
+
+@pytest.mark.parametrize("at", [0, 20, 69, 75, 137], ids=["length", "curve", "middle", "point", "end"])
+def test_a_key_with_one_bit_changed_is_openssls_to_judge(provisioned: Path, at: int) -> None:
+    key = provisioned / "device.key"
+    lines = key.read_text().splitlines()
+    held = bytearray(base64.b64decode("".join(lines[1:-1])))
+    assert len(held) == 138
+    held[at] ^= 1
+    key.chmod(0o600)
+    key.write_text("\n".join([lines[0], base64.b64encode(held).decode(), lines[-1], ""]))
+    device = Device()
+    have = read(provisioned, device=device)
+    assert "pkey" in device.asked
+    assert have["certificate"]["matches_key"] is False
+    judged = subprocess.run(["openssl", "pkey", "-in", key, "-noout"], capture_output=True, check=False)
+    assert (have["key"]["kind"] == "unreadable") is bool(judged.returncode)
 
 
 def test_only_packages_that_are_wholly_installed_count(tmp_path: Path) -> None:
@@ -177,6 +211,27 @@ def test_another_authoritys_certificate_does_not_verify(provisioned: Path) -> No
     certificate = read(provisioned)["certificate"]
     assert "issuer certificate" in certificate["chain"]
     assert certificate["matches_key"] is True
+
+
+def test_an_authority_of_the_system_is_not_the_sites(
+    provisioned: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leaf(provisioned, "other")
+    store = provisioned / "store"
+    store.mkdir()
+    shown = subprocess.run(
+        ["openssl", "x509", "-in", provisioned / "other-root.crt", "-noout", "-hash"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    shutil.copy(provisioned / "other-root.crt", store / f"{shown.stdout.strip()}.0")
+    monkeypatch.setenv("SSL_CERT_DIR", str(store))
+    monkeypatch.setenv("SSL_CERT_FILE", str(provisioned / "other-root.crt"))
+    asked = ["openssl", "verify", "-CAfile", "site-root.crt", "-untrusted", "device.crt", "device.crt"]
+    # So openssl itself has it: the system's authorities count beside those that it is given.
+    subprocess.run(asked, cwd=provisioned, check=True, capture_output=True)
+    assert "issuer certificate" in read(provisioned)["certificate"]["chain"]
 
 
 def test_a_certificate_for_another_key_is_told(provisioned: Path) -> None:
@@ -212,5 +267,5 @@ def test_a_damaged_root_or_certificate_is_no_certificate(provisioned: Path, text
 
 def test_without_openssl_a_certificate_is_not_taken_for_good(provisioned: Path) -> None:
     have = read(provisioned, device=Device(openssl=False))
-    assert have["key"]["kind"] == "unreadable"
+    assert (have["key"]["kind"], have["certificate"]["matches_key"]) == ("unreadable", False)
     assert have["certificate"]["chain"] == "not readable: no such program: openssl"
