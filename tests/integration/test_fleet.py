@@ -304,8 +304,6 @@ def test_past_runs_are_kept_for_the_next_plan(fleet: SshdFleet) -> None:
 
 
 def test_a_device_that_becomes_root_by_sudo_is_read(fleet: SshdFleet, tmp_path: Path) -> None:
-    if subprocess.run(["sh", "-c", "command -v sudo"], capture_output=True, check=False).returncode != 0:
-        pytest.skip("this machine has no sudo")
     device = fleet.devices["d02"]
     device.run("useradd -m -p '*' worker; echo 'worker ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/worker")
     fleet.write_inventory(d02={"ansible_user": "worker", "ansible_become": True})
