@@ -86,10 +86,11 @@ def installed(system: System, names: List[str]) -> Dict[str, Optional[str]]:
 def _public_key(system: System, path: str, certified: bytes) -> Tuple[str, bytes]:
     """Kind of the private key, and its public key as DER (nothing: it can't be read).
 
-    Where its bytes are those of a P-256 key with the certificate's public key, openssl would say nothing else
-    and is not asked. Any other key is openssl's to judge.
+    Where the file begins with a P-256 key that has the certificate's public key, openssl would say nothing
+    else and is not asked. Anything else is openssl's to judge.
     """
-    held = _block("PRIVATE KEY", system.read(path) or "")
+    pem = system.read(path) or ""
+    held = _block("PRIVATE KEY", pem) if pem.startswith("-----BEGIN PRIVATE KEY-----") else b""
     if held.startswith(_P256_BEGIN) and held.startswith(_P256_MIDDLE, _P256_SECRET_END):
         public = b"\x30\x59" + _P256 + held[_P256_SECRET_END + len(_P256_MIDDLE) :]
         if public == certified:

@@ -190,6 +190,18 @@ def test_a_key_with_one_bit_changed_is_openssls_to_judge(provisioned: Path, at: 
     assert (have["key"]["kind"] == "unreadable") is bool(judged.returncode)
 
 
+def test_the_first_key_of_a_file_counts(provisioned: Path) -> None:
+    mine = (provisioned / "device.key").read_text()
+    openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", "first.key", cwd=provisioned)
+    first = (provisioned / "first.key").read_text()
+    assert first.startswith("-----BEGIN EC PRIVATE KEY-----")
+    (provisioned / "device.key").chmod(0o600)
+    (provisioned / "device.key").write_text(first + mine)
+    assert read(provisioned)["certificate"]["matches_key"] is False
+    (provisioned / "device.key").write_text(mine + first)
+    assert read(provisioned)["certificate"]["matches_key"] is True
+
+
 def test_only_packages_that_are_wholly_installed_count(tmp_path: Path) -> None:
     assert read(tmp_path)["packages"] == {
         "openssl": "3.0.17-1~deb12u2",
